@@ -1,0 +1,93 @@
+package config
+
+import (
+	"net"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// The placeholders of a command. Only these exact words mean something: workers take JSON arguments full of braces.
+const (
+	portWord   = "{port}"
+	socketWord = "{socket}"
+)
+
+// Placeholders reports which placeholders the command holds.
+func Placeholders(command []string) (port, socket bool) {
+	for _, word := range command {
+		port = port || strings.Contains(word, portWord)
+		socket = socket || strings.Contains(word, socketWord)
+	}
+	return port, socket
+}
+
+// Fill returns the command with its placeholders replaced by the address: {port} by its port, {socket} by its path.
+func Fill(command []string, a Address) []string {
+	var pairs []string
+	if _, port, err := net.SplitHostPort(a.Addr); a.Network == "tcp" && err == nil {
+		pairs = []string{portWord, port}
+	} else if a.Network == "unix" {
+		pairs = []string{socketWord, a.Addr}
+	}
+	r := strings.NewReplacer(pairs...)
+	filled := slices.Clone(command)
+	for i, word := range filled {
+		filled[i] = r.Replace(word)
+	}
+	return filled
+}
+
+// whereLines returns the lines to type for a command that does not say where its worker shall listen. A --port that
+// is there already is used; else the words that the engine is known by tell which option it has.
+func (s Settings) whereLines() []string {
+	for i, word := range s.Command {
+		command := slices.Clone(s.Command)
+		if word == "--port" && i+1 < len(command) {
+			command[i+1] = portWord
+			return []string{s.line(command)}
+		}
+		if strings.HasPrefix(word, "--port=") {
+			command[i] = "--port=" + portWord
+			return []string{s.line(command)}
+		}
+	}
+	switch {
+	case s.runs("vllm"):
+		return []string{s.line(append(slices.Clone(s.Command), "--uds", socketWord))}
+	case s.runs("sglang"), s.runs("llama-server"):
+		return []string{s.line(append(slices.Clone(s.Command), "--port", portWord))}
+	default:
+		return []string{s.line(s.Command, "--upstream", "127.0.0.1:PORT") + "   (PORT: where the worker listens)"}
+	}
+}
+
+// runs reports whether the command starts the engine: by its own name, or as a module of an interpreter.
+func (s Settings) runs(engine string) bool {
+	return filepath.Base(s.Command[0]) == engine || slices.ContainsFunc(s.Command, func(word string) bool {
+		return word == engine || strings.HasPrefix(word, engine+".")
+	})
+}
+
+// line returns what to type: the options as typed, more of them, and a command.
+func (s Settings) line(command []string, more ...string) string {
+	words := slices.Concat([]string{"autoglm-sidecar", "run"}, s.Typed, more)
+	if len(command) > 0 {
+		words = slices.Concat(words, []string{"--"}, command)
+	}
+	for i, word := range words {
+		words[i] = quote(word)
+	}
+	return strings.Join(words, " ")
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:=@%+{}-]+$`)
+
+// quote writes a word so that a shell reads it as it is.
+func quote(word string) string {
+	if plainWord.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}

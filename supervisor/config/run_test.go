@@ -1,0 +1,295 @@
+package config
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var root = Host{UID: 0, Getenv: func(string) string { return "" }}
+
+func user(env map[string]string) Host {
+	return Host{UID: 1000, Getenv: func(name string) string { return env[name] }}
+}
+
+// with returns the defaults with a worker that has a known address, changed.
+func with(change func(*Settings)) Settings {
+	s := Defaults()
+	s.Upstream = "127.0.0.1:8001"
+	if change != nil {
+		change(&s)
+	}
+	return s
+}
+
+func TestDefaultsAreGood(t *testing.T) {
+	got, err := with(nil).Resolve(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Run{
+		Name:           "default",
+		Listen:         ":8000",
+		Upstream:       Address{Network: "tcp", Addr: "127.0.0.1:8001"},
+		Control:        "/run/autoglm-sidecar/default.sock",
+		HTTP:           "127.0.0.1:9700",
+		Drain:          2 * time.Minute,
+		Hold:           17 * time.Minute,
+		StartDeadline:  15 * time.Minute,
+		StopGrace:      30 * time.Second,
+		Heartbeat:      10 * time.Second,
+		Probe:          Probe{Kind: "tcp"},
+		State:          "/var/lib/autoglm-sidecar/default",
+		MaxConnections: 4096,
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("defaults (-want +got):\n%s", d)
+	}
+	if got, want := got.WorkerSocket(), "/run/autoglm-sidecar/default.worker.sock"; got != want {
+		t.Errorf("worker socket is %s, want %s", got, want)
+	}
+}
+
+func TestEachRuleIsToldWithWhatToWrite(t *testing.T) {
+	long := "/" + strings.Repeat("x", 110)
+	for _, c := range []struct {
+		change func(*Settings)
+		want   string
+	}{
+		{func(s *Settings) { s.Name = "GPU_0" }, `--name "GPU_0": a name has 1 to 32 characters of a-z, 0-9 and -`},
+		{func(s *Settings) { s.Name = "" }, `--name a name has 1 to 32 characters of a-z, 0-9 and -`},
+		{func(s *Settings) { s.Name = strings.Repeat("a", 33) }, `1 to 32 characters`},
+		{func(s *Settings) { s.Name = "../x" }, `1 to 32 characters`},
+		{func(s *Settings) { s.Listen = "8000" }, `--listen "8000": write :8000`},
+		{func(s *Settings) { s.Listen = "here" }, `--listen "here": must be HOST:PORT`},
+		{func(s *Settings) { s.Listen = ":70000" }, `"70000" is no port`},
+		{func(s *Settings) { s.Listen = "300.0.0.1:80" }, `"300.0.0.1" is no IP address`},
+		{func(s *Settings) { s.Listen = "a b:80" }, `"a b" is no host name`},
+		{func(s *Settings) { s.HTTP = "9700" }, `--http "9700": write :9700`},
+		{func(s *Settings) { s.Upstream = "http://127.0.0.1:8001/" }, `is a URL; write 127.0.0.1:8001`},
+		{func(s *Settings) { s.Upstream = "https://gpu:8001" }, `TLS to a worker is not spoken`},
+		{func(s *Settings) { s.Upstream = "/run/w.sock" }, `a socket is written unix:/run/w.sock`},
+		{func(s *Settings) { s.Upstream = "unix:" }, `unix: needs a path`},
+		{func(s *Settings) { s.Upstream = "unix:" + long }, `has 111 bytes, and the path of a socket at most 107`},
+		{func(s *Settings) { s.Upstream = "127.0.0.1:0" }, `"0" is no port`},
+		{func(s *Settings) { s.Upstream = "localhost:8000" }, `is what --listen :8000 accepts on`},
+		{func(s *Settings) { s.Listen, s.Upstream = "10.0.0.7:80", "10.0.0.7:80" }, `would go round for ever`},
+		{func(s *Settings) { s.Drain = 0 }, `--drain 0s: must be longer than 0`},
+		{func(s *Settings) { s.StartDeadline = -1 }, `--start-deadline -1ns: must be longer than 0`},
+		{func(s *Settings) { s.StopGrace = 0 }, `--stop-grace 0s: must be longer than 0`},
+		{func(s *Settings) { s.Heartbeat = time.Millisecond }, `--heartbeat 1ms: must be 0 (none) or at least 100ms`},
+		{func(s *Settings) { s.Hold = "long" }, `--hold "long": must be auto (drain + start deadline), 0 (refuse at once) or a time`},
+		{func(s *Settings) { s.Hold = "-1s" }, `--hold "-1s"`},
+		{func(s *Settings) { s.Probe = "grpc" }, `--probe "grpc": must be tcp or http:/PATH`},
+		{func(s *Settings) { s.Probe = "http://127.0.0.1/health" }, `http: is followed by a path only`},
+		{func(s *Settings) { s.Probe = "http:/a b" }, `without spaces`},
+		{func(s *Settings) { s.Probe = "http:/a\r\nX: y" }, `without spaces`},
+		{func(s *Settings) { s.MaxConnections = 0 }, `--max-connections 0: must be between 1 and 65536`},
+		{func(s *Settings) { s.MaxConnections = 1 << 20 }, `--max-connections 1048576`},
+		{func(s *Settings) { s.Control = long }, `has 111 bytes`},
+		// The worker's socket lies beside it, under a longer name.
+		{func(s *Settings) { s.Control = long[:100] + "/c" }, `.worker.sock has 120 bytes`},
+		{func(s *Settings) { s.Command = []string{"w", "--port", "{port}"}; s.Upstream = "unix:/w" }, `write {socket}`},
+		{func(s *Settings) { s.Command = []string{"w", "--uds", "{socket}"} }, `write {port}`},
+		{func(s *Settings) { s.Command = []string{"w", "{port}", "{socket}"}; s.Upstream = "" }, `has both {port} and {socket}`},
+	} {
+		s := with(c.change)
+		_, err := s.Resolve(root)
+		problems, ok := errors.AsType[Problems](err)
+		if !ok || len(problems) != 1 {
+			t.Errorf("%+v: got %v, want one problem: %s", s, err, c.want)
+			continue
+		}
+		if !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got  %s\nwant %s", err, c.want)
+		}
+	}
+}
+
+func TestAllProblemsAreToldAtOnce(t *testing.T) {
+	s := Defaults()
+	s.Name, s.Listen, s.Drain, s.Probe, s.MaxConnections = "A", "x", 0, "udp", -1
+	_, err := s.Resolve(root)
+	problems, _ := errors.AsType[Problems](err)
+	var settings []string
+	for _, p := range problems {
+		name, _, _ := strings.Cut(p.Setting, " ")
+		settings = append(settings, name)
+	}
+	want := []string{"--name", "--listen", "--probe", "--drain", "--max-connections", "--upstream"}
+	if d := cmp.Diff(want, settings); d != "" {
+		t.Errorf("settings told (-want +got):\n%s\n%v", d, err)
+	}
+	if !strings.HasPrefix(err.Error(), "6 settings are wrong:\n  --name") {
+		t.Errorf("the error does not begin with the count:\n%v", err)
+	}
+}
+
+func TestACommandWithoutAnAddressIsAnsweredWithTheLineToType(t *testing.T) {
+	for _, c := range []struct {
+		typed   string
+		command string
+		want    string
+	}{
+		{"", "vllm serve M", "autoglm-sidecar run -- vllm serve M --uds {socket}"},
+		{"--name=gpu0 --drain=1m0s", "vllm serve M", "autoglm-sidecar run --name=gpu0 --drain=1m0s -- vllm serve M --uds {socket}"},
+		{"", "python3 -m vllm.entrypoints.openai.api_server --model M", "... --model M --uds {socket}"},
+		{"", "python3 -m vllm.entrypoints.openai.api_server --model M --port 8000", "... --model M --port {port}"},
+		{"", "/opt/v/bin/vllm serve M --port=8000 -x", "autoglm-sidecar run -- /opt/v/bin/vllm serve M --port={port} -x"},
+		{"", "python3 -m sglang.launch_server --model M", "... --model M --port {port}"},
+		{"", "./llama-server -m M", "autoglm-sidecar run -- ./llama-server -m M --port {port}"},
+		{"", "./serve", "autoglm-sidecar run --upstream 127.0.0.1:PORT -- ./serve   (PORT: where the worker listens)"},
+		{"", `vllm serve --kw {"max":1}`, `autoglm-sidecar run -- vllm serve --kw '{"max":1}' --uds {socket}`},
+		{"", `vllm serve it's`, `autoglm-sidecar run -- vllm serve 'it'\''s' --uds {socket}`},
+	} {
+		s := Defaults()
+		s.Typed, s.Command = strings.Fields(c.typed), strings.Fields(c.command)
+		before := strings.Join(s.Command, " ")
+		_, err := s.Resolve(root)
+		problems, ok := errors.AsType[Problems](err)
+		if !ok || len(problems) != 1 || len(problems[0].Type) != 1 {
+			t.Errorf("%s: got %v, want one problem with one line to type", c.command, err)
+			continue
+		}
+		got := problems[0].Type[0]
+		if tail, ok := strings.CutPrefix(c.want, "..."); !strings.HasSuffix(got, tail) || !ok && got != c.want {
+			t.Errorf("line to type\n got %s\nwant %s", got, c.want)
+		}
+		if after := strings.Join(s.Command, " "); after != before {
+			t.Errorf("the command itself was changed to %s", after)
+		}
+	}
+}
+
+func TestNoWorkerAtAllIsAnsweredWithBothWays(t *testing.T) {
+	_, err := Defaults().Resolve(root)
+	want := `--upstream there is no worker to relay to; type one of:
+    autoglm-sidecar run --upstream 127.0.0.1:8001
+    autoglm-sidecar run -- vllm serve MODEL --uds {socket}`
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
+func TestPlaceholdersAreFilledOnlyWhereTheAddressIsKnown(t *testing.T) {
+	for _, c := range []struct {
+		upstream string
+		command  string
+		want     string
+	}{
+		{"", "w --port {port}", "w --port {port}"},
+		{"", "w --uds {socket}", "w --uds {socket}"},
+		{"127.0.0.1:8001", "w --port={port} --json {\"port\":1}", "w --port=8001 --json {\"port\":1}"},
+		{"unix:/run/w.sock", "w --uds {socket}", "w --uds /run/w.sock"},
+		{"127.0.0.1:8001", "w", "w"},
+	} {
+		s := Defaults()
+		s.Upstream, s.Command = c.upstream, strings.Fields(c.command)
+		r, err := s.Resolve(root)
+		if err != nil {
+			t.Errorf("%+v: %v", c, err)
+			continue
+		}
+		if got := strings.Join(r.Command, " "); got != c.want {
+			t.Errorf("command is %s, want %s", got, c.want)
+		}
+		if r.Upstream.IsZero() != (c.upstream == "") {
+			t.Errorf("upstream of %+v is %v", c, r.Upstream)
+		}
+	}
+}
+
+func TestHoldAndHTTP(t *testing.T) {
+	for text, want := range map[string]time.Duration{"auto": 17 * time.Minute, "0": 0, "90s": 90 * time.Second} {
+		r, err := with(func(s *Settings) { s.Hold = text }).Resolve(root)
+		if err != nil || r.Hold != want {
+			t.Errorf("--hold %s gives %v, %v; want %v", text, r.Hold, err, want)
+		}
+	}
+	for text, want := range map[string]string{"off": "", "": "", ":9701": ":9701", "[::1]:9701": "[::1]:9701"} {
+		r, err := with(func(s *Settings) { s.HTTP = text }).Resolve(root)
+		if err != nil || r.HTTP != want {
+			t.Errorf("--http %s gives %q, %v; want %q", text, r.HTTP, err, want)
+		}
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	for text, want := range map[string]Address{
+		":8001":            {"tcp", "127.0.0.1:8001"},
+		"worker.local:80":  {"tcp", "worker.local:80"},
+		"vllm_1:80":        {"tcp", "vllm_1:80"},
+		"[::1]:8001":       {"tcp", "[::1]:8001"},
+		"unix:/run/w.sock": {"unix", "/run/w.sock"},
+	} {
+		got, err := ParseAddress(text)
+		if err != nil || got != want {
+			t.Errorf("%s gives %v, %v; want %v", text, got, err, want)
+		}
+		if again, err := ParseAddress(got.String()); err != nil || again != got {
+			t.Errorf("%v, written and read again, gives %v, %v", got, again, err)
+		}
+	}
+	for _, text := range []string{"", "x", "host:", "host:-1", "host:65536", "[::1", "[::g]:1", "a/b:1"} {
+		if got, err := ParseAddress(text); err == nil {
+			t.Errorf("%q was read as %v, want an error", text, got)
+		}
+	}
+}
+
+func TestPlaces(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		host           Host
+		control, state string // paths, or a part of the problem
+	}{
+		{"root", root, "/run/autoglm-sidecar/default.sock", "/var/lib/autoglm-sidecar/default"},
+		{
+			"root ignores the session's directories",
+			Host{UID: 0, Getenv: func(string) string { return "/session" }},
+			"/run/autoglm-sidecar/default.sock", "/var/lib/autoglm-sidecar/default",
+		},
+		{
+			"a user's session", user(map[string]string{"XDG_RUNTIME_DIR": "/run/user/1000", "HOME": "/home/u"}),
+			"/run/user/1000/autoglm-sidecar/default.sock", "/home/u/.local/state/autoglm-sidecar/default",
+		},
+		{
+			"a user with a state directory", user(map[string]string{"XDG_RUNTIME_DIR": "/r", "XDG_STATE_HOME": "/s", "HOME": "/h"}),
+			"/r/autoglm-sidecar/default.sock", "/s/autoglm-sidecar/default",
+		},
+	} {
+		r, err := with(nil).Resolve(c.host)
+		if err != nil || r.Control != c.control || r.State != c.state {
+			t.Errorf("%s: got %s and %s, %v; want %s and %s", c.name, r.Control, r.State, err, c.control, c.state)
+		}
+	}
+
+	_, err := with(nil).Resolve(user(map[string]string{"XDG_RUNTIME_DIR": "relative"}))
+	problems, _ := errors.AsType[Problems](err)
+	if len(problems) != 2 || !strings.Contains(err.Error(), "write --control PATH") || !strings.Contains(err.Error(), "write --state DIR") {
+		t.Errorf("a user without any directory gets %v, want both options named", err)
+	}
+	r, err := with(func(s *Settings) { s.Control, s.State = "/c/x.sock", "/s" }).Resolve(user(nil))
+	if err != nil || r.Control != "/c/x.sock" || r.State != "/s" || r.RuntimeDir() != "/c" {
+		t.Errorf("paths that were given are not taken as they are: %+v, %v", r, err)
+	}
+}
+
+func TestControlPathsAreTheUsersOwnFirst(t *testing.T) {
+	session := user(map[string]string{"XDG_RUNTIME_DIR": "/run/user/1000"})
+	for _, c := range []struct {
+		host Host
+		want []string
+	}{
+		{root, []string{"/run/autoglm-sidecar/a.sock"}},
+		{session, []string{"/run/user/1000/autoglm-sidecar/a.sock", "/run/autoglm-sidecar/a.sock"}},
+		{user(nil), []string{"/run/autoglm-sidecar/a.sock"}},
+	} {
+		if d := cmp.Diff(c.want, ControlPaths("a", c.host)); d != "" {
+			t.Errorf("control paths (-want +got):\n%s", d)
+		}
+	}
+}
