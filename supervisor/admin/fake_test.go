@@ -1,0 +1,139 @@
+package admin
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// fake is a Backend whose restart is moved on by the test.
+type fake struct {
+	mu      sync.Mutex // guards all that follows
+	status  Status
+	refuse  error
+	asked   []RestartRequest
+	restart Restart
+	changed chan struct{} // closed and replaced with each change
+}
+
+func newFake() *fake { return &fake{changed: make(chan struct{})} }
+
+func (f *fake) Status() Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status
+}
+
+func (f *fake) Restart(_ context.Context, r RestartRequest) (Restart, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, r)
+	if f.refuse != nil {
+		return Restart{}, f.refuse
+	}
+	joined := f.restart.ID != 0 && !f.restart.Ended()
+	if !joined {
+		f.restart = Restart{ID: f.restart.ID + 1, Revision: 1, Phase: "draining", FromLife: 7, Ahead: f.status.Ahead}
+	}
+	begun := f.restart
+	begun.Joined = joined
+	return begun, nil
+}
+
+func (f *fake) Follow(ctx context.Context, id, after int64) (Restart, error) {
+	for {
+		f.mu.Lock()
+		r, changed := f.restart, f.changed
+		f.mu.Unlock()
+		if r.ID != id {
+			return Restart{}, &Refusal{Code: UnknownRestart, Message: "there was no such restart"}
+		}
+		if r.Revision > after {
+			return r, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return r, nil
+		}
+	}
+}
+
+// move changes the restart under way and wakes those who follow it.
+func (f *fake) move(change func(*Restart)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(&f.restart)
+	f.restart.Revision++
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+func (f *fake) requests() []RestartRequest {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]RestartRequest(nil), f.asked...)
+}
+
+// shortDir is a directory whose path leaves room for a socket's: that of T.TempDir grows with the test's name.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "admin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// serveFake serves the backend on a real control socket and returns its path.
+func serveFake(t *testing.T, f *fake, o Options) string {
+	t.Helper()
+	path := filepath.Join(shortDir(t), "run", "a.sock")
+	l, err := Listen(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	runServer(t, func(ctx context.Context) error { return ServeControl(ctx, l, f, o) })
+	return path
+}
+
+// runServer runs a server to the end of the test, where it must stop without an error.
+func runServer(t *testing.T, server func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- server(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the server ended with %v", err)
+		}
+	})
+}
+
+// exchange sends one raw request and returns all of the answer.
+func exchange(t *testing.T, network, addr, request string) string {
+	t.Helper()
+	c, err := net.Dial(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, request); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatalf("%q: %v after %q", request, err, answer)
+	}
+	return string(answer)
+}
