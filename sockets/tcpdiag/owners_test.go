@@ -28,6 +28,8 @@ const (
 	roleListener = "listener" // listens on the address of its arguments, says so, stays until its input ends
 	roleParent   = "parent"   // listens, leaves the socket to a child of role heir, and is gone
 	roleHeir     = "heir"     // holds descriptor 3, says its PID, stays until its input ends
+
+	noExitDelay = "GORACE=atexit_sleep_ms=0"
 )
 
 func TestMain(m *testing.M) {
@@ -41,7 +43,7 @@ func TestMain(m *testing.M) {
 	case roleParent:
 		l := must(listen(os.Args[1], os.Args[2]))
 		heir := exec.Command(os.Args[0])
-		heir.Env = []string{roleVariable + "=" + roleHeir}
+		heir.Env = []string{roleVariable + "=" + roleHeir, noExitDelay}
 		heir.Stdin, heir.Stdout, heir.Stderr = os.Stdin, os.Stdout, os.Stderr
 		heir.ExtraFiles = []*os.File{must(l.(*net.UnixListener).File())}
 		l.(*net.UnixListener).SetUnlinkOnClose(false)
@@ -80,7 +82,7 @@ func listen(network, address string) (net.Listener, error) {
 func process(t *testing.T, role, network, address string) int {
 	t.Helper()
 	cmd := exec.Command(must(os.Executable()), network, address)
-	cmd.Env = append(os.Environ(), roleVariable+"="+role, "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(os.Environ(), roleVariable+"="+role, noExitDelay)
 	cmd.Stderr = os.Stderr
 	in := must(cmd.StdinPipe())
 	out := must(cmd.StdoutPipe())

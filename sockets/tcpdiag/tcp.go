@@ -1,16 +1,17 @@
 package tcpdiag
 
 import (
+	"bufio"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/netip"
-
-	"github.com/prometheus/procfs"
+	"os"
+	"strconv"
+	"strings"
 )
-
-// tcpListen is TCP_LISTEN of include/net/tcp_states.h.
-const tcpListen = 10
 
 func tcpOwners(address string) ([]int, error) {
 	to, err := netip.ParseAddrPort(address)
@@ -30,34 +31,93 @@ func tcpOwners(address string) ([]int, error) {
 // nearestListeners returns the listening sockets that the kernel chooses among for a connection to the address: those
 // that fit it best, and more than one only where they share the port by SO_REUSEPORT.
 func nearestListeners(to netip.AddrPort) ([]listener, error) {
-	proc, err := procfs.NewDefaultFS()
-	if err != nil {
-		return nil, err
-	}
-	v4, err := proc.NetTCP()
-	if err != nil {
-		return nil, err
-	}
-	v6, err := proc.NetTCP6()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a kernel without IPv6 has no such file
-		return nil, err
-	}
 	best := unfit
 	var nearest []listener
-	for i, socket := range append(v4, v6...) {
-		bound, ok := netip.AddrFromSlice(socket.LocalAddr)
-		if !ok || socket.St != tcpListen || socket.LocalPort != uint64(to.Port()) {
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		f, err := os.Open(table)
+		if errors.Is(err, fs.ErrNotExist) { // a kernel without IPv6
 			continue
 		}
-		switch f := fitOf(bound, i >= len(v4), to.Addr()); {
-		case f == unfit || f < best:
-			continue
-		case f > best:
-			best, nearest = f, nil
+		if err != nil {
+			return nil, err
 		}
-		nearest = append(nearest, listener{inode: socket.Inode, uid: int(socket.UID)})
+		rows, err := listening(f)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", table, err)
+		}
+		for _, row := range rows {
+			fit := fitOf(row.bound, to)
+			if fit > best {
+				best, nearest = fit, nil
+			}
+			if fit == best && fit != unfit {
+				nearest = append(nearest, row.listener)
+			}
+		}
 	}
 	return nearest, nil
+}
+
+// tcpRow is a listening socket with the address that it is bound to. The address of an IPv6 socket is one of 16
+// bytes, even where it stands for an IPv4 address.
+type tcpRow struct {
+	listener
+	bound netip.AddrPort
+}
+
+// tcpListen is TCP_LISTEN of include/net/tcp_states.h as the table writes it.
+const tcpListen = "0A"
+
+// listening reads the listening sockets of a table as proc_pid_net(5) describes it.
+func listening(table io.Reader) ([]tcpRow, error) {
+	var rows []tcpRow
+	lines := bufio.NewScanner(table)
+	for lines.Scan() {
+		// sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode ...
+		field := strings.Fields(lines.Text())
+		if len(field) < 10 || field[3] != tcpListen {
+			continue
+		}
+		bound, err := parseBound(field[1])
+		if err != nil {
+			return nil, err
+		}
+		uid, err := strconv.Atoi(field[7])
+		if err != nil {
+			return nil, fmt.Errorf("user id: %w", err)
+		}
+		inode, err := strconv.ParseUint(field[9], 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("inode: %w", err)
+		}
+		rows = append(rows, tcpRow{listener{inode: inode, uid: uid}, bound})
+	}
+	return rows, lines.Err()
+}
+
+// parseBound reads ADDRESS:PORT in hexadecimal. The address is written as numbers of 32 bits in this machine's byte
+// order, each holding four bytes in network order.
+func parseBound(text string) (netip.AddrPort, error) {
+	words, portText, _ := strings.Cut(text, ":")
+	port, err := strconv.ParseUint(portText, 16, 16)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("port: %w", err)
+	}
+	var address []byte
+	for len(words) >= 8 {
+		word, err := strconv.ParseUint(words[:8], 16, 32)
+		if err != nil {
+			return netip.AddrPort{}, fmt.Errorf("address: %w", err)
+		}
+		address = binary.NativeEndian.AppendUint32(address, uint32(word))
+		words = words[8:]
+	}
+	ip, ok := netip.AddrFromSlice(address)
+	if !ok || words != "" {
+		return netip.AddrPort{}, fmt.Errorf("address: %q", text)
+	}
+	return netip.AddrPortFrom(ip, uint16(port)), nil
 }
 
 // fit is how well a bound address fits a connection's destination. The kernel takes the greatest: the same address
@@ -73,16 +133,18 @@ const (
 	sameAddress
 )
 
-// fitOf judges a socket of IPv6 (or not) that is bound to the address. Whether [::] was made for IPv6 only isn't
-// listed; it is taken to accept IPv4, so that it counts where nothing fits better.
-func fitOf(bound netip.Addr, v6 bool, to netip.Addr) fit {
-	mapped := v6 && to.Is4()
+// fitOf judges a bound address. Whether [::] was made for IPv6 only is not listed; it is taken to accept IPv4 too, so
+// that it counts where nothing fits better.
+func fitOf(bound, to netip.AddrPort) fit {
+	at, mapped := bound.Addr(), bound.Addr().Is6() && to.Addr().Is4()
 	switch {
-	case bound.Unmap() == to && mapped:
+	case bound.Port() != to.Port():
+		return unfit
+	case at.Unmap() == to.Addr() && mapped:
 		return sameMapped
-	case bound.Unmap() == to:
+	case at == to.Addr():
 		return sameAddress
-	case !bound.Unmap().IsUnspecified() || to.Is6() && !v6:
+	case !at.IsUnspecified() || at.Is4() && to.Addr().Is6():
 		return unfit
 	case mapped:
 		return anyMapped
