@@ -46,20 +46,20 @@ func (s Settings) whereLines() []string {
 		command := slices.Clone(s.Command)
 		if word == "--port" && i+1 < len(command) {
 			command[i+1] = portWord
-			return []string{s.line(command)}
+			return []string{s.Line(command)}
 		}
 		if strings.HasPrefix(word, "--port=") {
 			command[i] = "--port=" + portWord
-			return []string{s.line(command)}
+			return []string{s.Line(command)}
 		}
 	}
 	switch {
 	case s.runs("vllm"):
-		return []string{s.line(append(slices.Clone(s.Command), "--uds", socketWord))}
+		return []string{s.Line(append(slices.Clone(s.Command), "--uds", socketWord))}
 	case s.runs("sglang"), s.runs("llama-server"):
-		return []string{s.line(append(slices.Clone(s.Command), "--port", portWord))}
+		return []string{s.Line(append(slices.Clone(s.Command), "--port", portWord))}
 	default:
-		return []string{s.line(s.Command, "--upstream", "127.0.0.1:PORT") + "   (PORT: where the worker listens)"}
+		return []string{s.Line(s.Command, "--upstream", "127.0.0.1:PORT") + "   (PORT: where the worker listens)"}
 	}
 }
 
@@ -70,8 +70,8 @@ func (s Settings) runs(engine string) bool {
 	})
 }
 
-// line returns what to type: the options as typed, more of them, and a command.
-func (s Settings) line(command []string, more ...string) string {
+// Line returns what to type: the options as typed, more of them, and a command.
+func (s Settings) Line(command []string, more ...string) string {
 	words := slices.Concat([]string{"autoglm-sidecar", "run"}, s.Typed, more)
 	if len(command) > 0 {
 		words = slices.Concat(words, []string{"--"}, command)

@@ -143,8 +143,8 @@ func (s Settings) judgeWorker(p *Problems, r *Run) {
 	switch {
 	case len(s.Command) == 0:
 		p.advise("--upstream", "there is no worker to relay to",
-			s.line(nil, "--upstream", "127.0.0.1:8001"),
-			s.line([]string{"vllm", "serve", "MODEL", "--uds", socketWord}))
+			s.Line(nil, "--upstream", "127.0.0.1:8001"),
+			s.Line([]string{"vllm", "serve", "MODEL", "--uds", socketWord}))
 	case port && socket:
 		p.addf("COMMAND", "has both %s and %s: leave the one that clients' streams shall go to", portWord, socketWord)
 	case !port && !socket:
