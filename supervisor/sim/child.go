@@ -1,0 +1,59 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// childHold is set in the environment of a process that is a child of the worker, to how long it holds on after the
+// worker's end.
+const childHold = "AUTOGLM_SIM_CHILD"
+
+// spawnChildren starts processes that are to the worker as EngineCore is to vLLM: they stay when it dies. Each is this
+// same program with the same arguments. They share the worker's output, so a reader of it sees no end before theirs.
+func spawnChildren(o Options) error {
+	for range o.Children {
+		alive, held, err := os.Pipe() // held is open as long as the worker lives
+		if err != nil {
+			return fmt.Errorf("spawn child: %w", err)
+		}
+		child := exec.Command("/proc/self/exe", os.Args[1:]...)
+		child.Args[0] = os.Args[0]
+		child.Env = append(os.Environ(), childHold+"="+o.ChildrenHold.String())
+		child.Stdin, child.Stdout, child.Stderr = alive, os.Stdout, os.Stderr
+		child.SysProcAttr = &syscall.SysProcAttr{Setsid: o.ChildrenSetsid}
+		err = child.Start()
+		alive.Close()
+		if err != nil {
+			held.Close()
+			return fmt.Errorf("spawn child: %w", err)
+		}
+		go func() {
+			child.Wait() // so that one that is killed leaves no zombie
+			held.Close()
+		}()
+	}
+	return nil
+}
+
+// beChild is the whole life of such a process: it takes no notice of TERM, INT and HUP, waits for the worker's end,
+// and holds on for a while.
+func beChild(ctx context.Context, hold string) error {
+	after, err := time.ParseDuration(hold)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", childHold, err)
+	}
+	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	io.Copy(io.Discard, os.Stdin) // ends with the worker
+	select {
+	case <-time.After(after):
+	case <-ctx.Done():
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+// Package sim is a simulated inference worker: it speaks HTTP as vLLM does, byte for byte where clients look, computes
+// nothing, and misbehaves on request. It is a double for tests and for the demonstration, and says so in each answer
+// (the server field, and a system_fingerprint that begins with "sim-"); no model is ever asked.
+//
+// # What it serves
+//
+//	GET  /health                empty: 200, or 503 before it is ready and while it drains
+//	GET  /v1/models, /version   what vLLM answers there
+//	POST /v1/chat/completions   SSE with "stream": true, else one JSON object
+//	POST /v1/completions        likewise
+//	GET  /sim/state             counters, this life's nonce and pid, the clients that left (type State)
+//	GET  /sim/faults            the switches in force (type Faults)
+//	POST /sim/faults            a JSON object with the switches to change; those it does not name stay
+//	ANY  /sim/echo              reads the body and answers its length and SHA-256 with what came of the head (type Echo);
+//	                            ?rate=N reads N bytes a second, ?delay=2s waits before it reads,
+//	                            ?back=1 sends the bytes back in chunks while it still reads
+//
+// The bytes are those of reference section 2.6 on vLLM and of uvicorn's HTTP writer: lower-case field names, one chunk
+// and one write for each event, the head at once and no event before the prompt is processed, the role chunk first,
+// the last token's text in the event that has finish_reason "length" (an event with empty text if it is "stop"),
+// usage if stream_options.include_usage asks for it (in each event with continuous_usage_stats), then [DONE].
+// One thing is added: system_fingerprint stands in every event, not only in the last, so that a client can tell that
+// its whole answer came from one life. The answer's id repeats the request's X-Request-Id if there is one, as vLLM's
+// does; error events have Python's spaces, as vLLM's have.
+//
+// # The text
+//
+// The text of an answer depends on the prompt alone, so that a checker knows it beforehand. It is meant to be computed
+// by a checker's own code from this description, never by this package's.
+//
+// The prompt P is a string of bytes. Of a chat it is, for each message in turn: its role, a colon, its content, a line
+// feed. Content is the string itself; of a list of parts it is the text of the text parts and the url of the image_url
+// parts, one after the other, other parts count for nothing; null is empty. Of a completion P is the prompt's string,
+// and of a list of token ids their decimal numbers with a comma between.
+//
+//	seed(P)    = FNV-1a, 64 bits, of P
+//	u(P, c, k) = for choice c (from 0) and token k (from 0), modulo 2^64:
+//	             z = seed(P) + (c*2^32 + k + 1) * 0x9E3779B97F4A7C15
+//	             z = (z XOR z>>30) * 0xBF58476D1CE4E5B9
+//	             z = (z XOR z>>27) * 0x94D049BB133111EB
+//	             u = z XOR z>>31
+//	token k of choice c = piece number (u(P, c, k) mod 16) of this table, in Go's notation:
+//
+//	 0 " tap"    1 " swipe"     2 " open"        3 " back"         4 " home"    5 " wait"    6 " type"     7 " <answer>"
+//	 8 " button" 9 " screen"   10 " 自动auto"   11 " 点击click"   12 "\nnext"  13 " \"ok\"" 14 " C:\\tmp" 15 " 🙂yes"
+//
+// The text of choice c is its tokens joined with nothing between. How many they are:
+//   - max_completion_tokens, else max_tokens, if the request names one: exactly as many, finish_reason "length";
+//   - a chat that names none has natural(P, c) = 64 + (u(P, c, 0)>>32 mod 193) tokens and finish_reason "stop";
+//     a completion that names none has 16, as in vLLM, and "length";
+//   - "ignore_eos": false lets the text end at natural(P, c) with "stop" where that comes before the limit. Unlike in
+//     vLLM ignore_eos is true if absent, because a test wants the length that it asked for.
+//
+// Two examples. A completion of "hello", max_tokens 4: seed 11831194018420276491, " tap wait open <answer>". A chat of
+// one user message "Hi", max_tokens 5: P is "user:Hi\n", " home type type 自动auto 点击click".
+//
+// Usage: prompt_tokens is 1 + len(P)/4, completion_tokens counts the end token of a "stop" as vLLM does.
+//
+// # Switches
+//
+// Each fault has a flag (RegisterFlags) and a key of the same name in /sim/faults; what concerns one answer (type
+// Stream) can also be set for a single request by the header X-Sim with a JSON object of those keys, which a relay
+// passes on. A change at run time reaches new requests; hang and on_term reach the open ones too.
+//
+// A client's disconnect is noticed by a read that is always pending, so at once, while the prompt is processed, between
+// tokens and while hanging; as in uvicorn a half-closed connection counts as gone. /sim/state lists when each was
+// noticed on the wall clock, for the checker to subtract the time at which it closed.
+package sim
