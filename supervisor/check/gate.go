@@ -1,0 +1,307 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+)
+
+// GateOptions is a crash gate: what is killed how often, under which load.
+type GateOptions struct {
+	Sidecar SidecarOptions
+
+	Streams int     // event streams, every fourth a legacy completion
+	Rate    float64 // tokens a second of each
+	Slow    int     // slow readers
+	Plain   int     // clients of plain JSON answers
+	Uploads int     // clients that upload, every second one as an image in a prompt
+
+	Death     Death
+	Deaths    int
+	EveryNext int              // every so many-th death also hits the next runner, in its take-over; 0: never
+	During    int              // how many of the deaths at least happen while the worker is being restarted
+	Pause     [2]time.Duration // from one runner's first answer to its death
+
+	Seed     uint64
+	Progress func(string) // told what happens; nil: nobody is
+}
+
+// GateReport is what a crash gate found.
+type GateReport struct {
+	Options GateOptions
+	Counts  Counts
+	Took    time.Duration
+
+	Deaths   int // runners that died as Options.Death says
+	Next     int // successors that died in their take-over
+	During   int // deaths while the worker was being restarted
+	Restarts int // of the worker
+
+	TakeOver   Histogram  // from a death to the first answer of the next runner on its control socket
+	GapOver    *Histogram // pause of each open stream across a death
+	GapTwice   *Histogram // the same where the next runner died too
+	Control    *Histogram // the same across moments in which nothing was done
+	Gaps       *Histogram // all pauses between two tokens
+	Newcomers  *Histogram // from a request that was made just after a death, to its first byte; none during a restart
+	Holds      *Histogram // of streams that came while no life served
+	KeeperKept bool       // one keeper from the first to the last
+
+	Failures []string // why the gate failed; none: it passed
+}
+
+// CrashGate runs one. The error is about what could not be run; what was found wrong is in the report.
+func CrashGate(ctx context.Context, opts GateOptions) (*GateReport, error) {
+	s, err := StartSidecar(ctx, opts.Sidecar)
+	if err != nil {
+		return nil, err
+	}
+	g := &gate{opts: opts, side: s, rng: rand.New(rand.NewPCG(opts.Seed, 2))}
+	report, err := g.run(ctx)
+	return report, errors.Join(err, s.Stop(context.WithoutCancel(ctx)))
+}
+
+// gate is a crash gate at work.
+type gate struct {
+	opts   GateOptions
+	side   *Sidecar
+	load   *Load
+	rng    *rand.Rand
+	report GateReport
+}
+
+// endPatience is how long the last answers may take after the last death.
+const endPatience = 30 * time.Second
+
+func (g *gate) run(ctx context.Context) (*GateReport, error) {
+	began := time.Now()
+	r := &g.report
+	r.Options = g.opts
+	r.GapOver, r.GapTwice, r.Control = new(Histogram), new(Histogram), new(Histogram)
+	r.Newcomers = new(Histogram)
+
+	g.load = StartLoad(ctx, g.crowd())
+	err := g.deaths(ctx)
+	ending, cancel := context.WithTimeout(ctx, endPatience)
+	defer cancel()
+	g.load.Stop(ending)
+	if err != nil {
+		return nil, err
+	}
+
+	st, err := g.side.ask(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask for the last status: %w", err)
+	}
+	r.KeeperKept = st.Keeper == g.side.Keeper()
+	r.Counts = g.load.Tally.Counts()
+	r.Gaps, r.Holds = &g.load.Tally.Gaps, &g.load.Tally.Holds
+	r.Took = time.Since(began)
+	r.judge()
+	return r, nil
+}
+
+// crowd is the load: streams of 2 to 4 s, so that a restart's drain is short and many streams are young at a death.
+func (g *gate) crowd() LoadOptions {
+	o := g.opts
+	lengths := [2]int{int(2 * o.Rate), int(4 * o.Rate)}
+	return LoadOptions{
+		Address: g.side.Address, Rate: o.Rate, Seed: o.Seed, Ramp: 500 * time.Millisecond,
+		Groups: []Group{
+			{Kind: Stream, Clients: o.Streams - o.Streams/4, Tokens: lengths},
+			{Kind: Completion, Clients: o.Streams / 4, Tokens: lengths},
+			{Kind: Slow, Clients: o.Slow, Tokens: [2]int{600, 1200}},
+			{Kind: Plain, Clients: o.Plain, Tokens: lengths},
+			{Kind: Upload, Clients: o.Uploads - o.Uploads/2, Body: [2]int{300 << 10, 1 << 20}},
+			{Kind: Image, Clients: o.Uploads / 2, Body: [2]int{300 << 10, 1 << 20}, Tokens: [2]int{10, 20}},
+		},
+	}
+}
+
+// during is how many deaths one restart of the worker sees.
+const duringEach = 5
+
+func (g *gate) deaths(ctx context.Context) error {
+	if err := g.load.WaitOpen(ctx, g.opts.Streams*3/4, 0); err != nil {
+		return fmt.Errorf("wait for %d streams: %w", g.opts.Streams*3/4, err)
+	}
+	r := &g.report
+	restarts := (g.opts.During + duringEach - 1) / duringEach
+	calm := (g.opts.Deaths - g.opts.During + restarts) / (restarts + 1) // between two restarts
+	for r.Deaths < g.opts.Deaths {
+		for range min(calm, g.opts.Deaths-r.Deaths) {
+			if err := g.death(ctx, false); err != nil {
+				return err
+			}
+		}
+		if r.During < g.opts.During {
+			if err := g.deathsInRestart(ctx, min(duringEach, g.opts.During-r.During)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// deathsInRestart asks for a restart of the worker and lets runners die until it has ended.
+func (g *gate) deathsInRestart(ctx context.Context, n int) error {
+	ended := make(chan error, 1)
+	go func() {
+		_, err := g.side.Restart(ctx)
+		ended <- err
+	}()
+	g.report.Restarts++
+	for range n {
+		select {
+		case err := <-ended:
+			if err != nil {
+				return fmt.Errorf("restart %d of the worker: %w", g.report.Restarts, err)
+			}
+			return nil
+		default:
+			if err := g.death(ctx, true); err != nil {
+				return err
+			}
+			g.report.During++
+		}
+	}
+	if err := <-ended; err != nil {
+		return fmt.Errorf("restart %d of the worker: %w", g.report.Restarts, err)
+	}
+	return nil
+}
+
+// death waits a random while, ends the runner, and waits until the next one works.
+func (g *gate) death(ctx context.Context, restarting bool) error {
+	pause := g.opts.Pause[0] + time.Duration(g.rng.Int64N(int64(max(1, g.opts.Pause[1]-g.opts.Pause[0]))))
+	rest(ctx, pause/2)
+	g.load.Mark(g.report.Control)
+	rest(ctx, pause/2)
+	st, err := g.side.ask(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the runner: %w", err)
+	}
+	r := &g.report
+	twice := g.opts.EveryNext > 0 && r.Deaths%g.opts.EveryNext == g.opts.EveryNext-1
+	before := g.side.children()
+	gaps := r.GapOver
+	if twice {
+		gaps = r.GapTwice
+	}
+	at := g.load.Mark(gaps)
+	if err := g.opts.Death.Strike(st.Runner); err != nil {
+		return err
+	}
+	r.Deaths++
+	visitors := r.Newcomers
+	if restarting {
+		visitors = nil
+	}
+	g.load.Visit(ctx, newcomers, visitors)
+	last := st.Runner
+	if twice {
+		if last, err = g.strikeNext(ctx, before); err != nil {
+			return err
+		}
+	}
+	next, err := g.side.Successor(ctx, st.Runner, last)
+	if err != nil {
+		return err
+	}
+	if !twice {
+		r.TakeOver.Record(time.Since(at))
+	}
+	g.tell("%s %d of %d: runner %d -> %d after %s ms%s", g.opts.Death, r.Deaths, g.opts.Deaths, st.Runner, next.Runner,
+		millis(time.Since(at)), map[bool]string{true: ", the one between killed too"}[twice])
+	return nil
+}
+
+// newcomers are the fresh connections that come right after each death.
+const newcomers = 2
+
+// longestStrike is how far into its life a successor is hit: its take-over is over by then.
+const longestStrike = 20 * time.Millisecond
+
+// strikeNext ends the runner that the keeper has just started, somewhere in its take-over.
+func (g *gate) strikeNext(ctx context.Context, before []int) (pid int, err error) {
+	if pid, err = g.side.nextRunner(ctx, before); err != nil {
+		return 0, fmt.Errorf("wait for the next runner: %w", err)
+	}
+	rest(ctx, time.Duration(g.rng.Int64N(int64(longestStrike))))
+	if err := g.opts.Death.Strike(pid); err != nil {
+		return 0, err
+	}
+	g.report.Next++
+	return pid, nil
+}
+
+func (g *gate) tell(format string, args ...any) {
+	if g.opts.Progress != nil {
+		g.opts.Progress(fmt.Sprintf(format, args...))
+	}
+}
+
+// judge fills Failures.
+func (r *GateReport) judge() {
+	c := r.Counts
+	r.fail(c.Bad() > 0, "%d answers were not whole: %s", c.Bad(), c)
+	r.fail(c.Complete == 0, "no answer was complete")
+	r.fail(r.Deaths < r.Options.Deaths, "%d runners died, wanted %d", r.Deaths, r.Options.Deaths)
+	r.fail(r.During < r.Options.During, "%d died during a restart of the worker, wanted %d", r.During, r.Options.During)
+	r.fail(len(c.Nonces) != r.Restarts+1, "%d lives answered in %d restarts, wanted %d", len(c.Nonces), r.Restarts, r.Restarts+1)
+	r.fail(!r.KeeperKept, "the keeper changed")
+	r.fail(r.GapOver.Count() == 0, "no stream was open at any death")
+}
+
+func (r *GateReport) fail(failed bool, format string, args ...any) {
+	if failed {
+		r.Failures = append(r.Failures, fmt.Sprintf(format, args...))
+	}
+}
+
+// Passed says whether the gate did.
+func (r *GateReport) Passed() bool { return len(r.Failures) == 0 }
+
+func (r *GateReport) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "crash gate, %s, %d streams x %g tokens/s: %d runners by %s, and %d of their successors; %d of them during %d restarts of the worker; %s\n",
+		r.Options.Sidecar.workerName(), r.Options.Streams, r.Options.Rate, r.Deaths, r.Options.Death, r.Next, r.During, r.Restarts, r.Took.Round(100*time.Millisecond))
+	c := r.Counts
+	fmt.Fprintf(&b, "  answers              %s; %d tokens\n", c, c.Tokens)
+	fmt.Fprintf(&b, "  by kind              %s\n", byName(c.Kinds))
+	fmt.Fprintf(&b, "  take-over            %s\n", &r.TakeOver)
+	fmt.Fprintf(&b, "  gap over a death     %s\n", r.GapOver)
+	fmt.Fprintf(&b, "  gap over two deaths  %s\n", r.GapTwice)
+	fmt.Fprintf(&b, "  gap over nothing     %s\n", r.Control)
+	fmt.Fprintf(&b, "  all gaps             %s\n", r.Gaps)
+	fmt.Fprintf(&b, "  newcomers wait       %s\n", r.Newcomers)
+	fmt.Fprintf(&b, "  held                 %s\n", r.Holds)
+	writeVerdict(&b, r.Failures, c.Notes)
+	return b.String()
+}
+
+// writeVerdict ends a report.
+func writeVerdict(b *strings.Builder, failures, notes []string) {
+	if len(failures) == 0 {
+		b.WriteString("  PASSED\n")
+		return
+	}
+	for _, f := range failures {
+		fmt.Fprintf(b, "  FAILED: %s\n", f)
+	}
+	for _, n := range notes {
+		fmt.Fprintf(b, "    %s\n", n)
+	}
+}
+
+func byName(counts map[string]int64) string {
+	var parts []string
+	for name, n := range counts {
+		parts = append(parts, fmt.Sprintf("%s %d", name, n))
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, "  ")
+}
