@@ -158,6 +158,7 @@ func (c *Client) Wait(ctx context.Context, r Restart, progress func(Restart)) (R
 		}
 		lastAnswer = time.Now()
 		changed := next.Revision != r.Revision
+		next.Joined = r.Joined // how it was asked for, which only the first answer tells
 		r = next
 		if changed && progress != nil {
 			progress(r)

@@ -83,20 +83,21 @@ type Outcome string
 
 // The outcomes of a restart. Under way it has none.
 const (
-	Done      Outcome = "done"
-	Failed    Outcome = "failed"    // no new life serves
+	Done      Outcome = "done"      // a new life serves
 	Postponed Outcome = "postponed" // streams were in the way at the drain deadline: the old life goes on
+	GivenUp   Outcome = "given_up"  // halted: no new life would serve
+	Overtaken Outcome = "overtaken" // the sidecar left, or somebody stopped the worker
 )
 
 // Restart is one restart of the worker, under way or ended.
 type Restart struct {
 	ID       int64   `json:"id"`
 	Revision int64   `json:"revision"` // goes up with each change
-	Joined   bool    `json:"joined"`   // it was under way when it was asked for
+	Joined   bool    `json:"joined"`   // it was under way when it was asked for; Follow doesn't tell
 	Now      bool    `json:"now"`
 	Phase    string  `json:"phase"` // as in Status
 	Outcome  Outcome `json:"outcome,omitempty"`
-	Error    string  `json:"error,omitempty"` // why it failed
+	Error    string  `json:"error,omitempty"` // why it is not done
 	FromLife int64   `json:"from_life"`
 	ToLife   int64   `json:"to_life"` // 0: not started yet
 	TookMS   int64   `json:"took_ms"` // so far

@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"autoglm-sidecar/supervisor/admin"
+	"autoglm-sidecar/supervisor/config"
+)
+
+// said is what one run of the command line gave.
+type said struct {
+	code        int
+	out, errors string
+}
+
+// say runs the command line as a user whose runtime directory is dir.
+func say(t *testing.T, dir string, args ...string) said {
+	t.Helper()
+	h := config.Host{UID: 1000, Getenv: func(name string) string {
+		return map[string]string{"XDG_RUNTIME_DIR": dir, "HOME": dir}[name]
+	}}
+	var out, errors bytes.Buffer
+	code := execute(t.Context(), args, &out, &errors, h)
+	return said{code: code, out: out.String(), errors: errors.String()}
+}
+
+// fake is a Backend that follows a script: each Follow goes one step on.
+type fake struct {
+	mu     sync.Mutex // guards all that follows
+	status admin.Status
+	refuse error
+	begun  admin.Restart
+	steps  []admin.Restart
+	asked  []admin.RestartRequest
+}
+
+func (f *fake) Status() admin.Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status
+}
+
+func (f *fake) Restart(_ context.Context, r admin.RestartRequest) (admin.Restart, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, r)
+	return f.begun, f.refuse
+}
+
+func (f *fake) Follow(ctx context.Context, _, after int64) (admin.Restart, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.steps) == 0 {
+		<-ctx.Done()
+		return f.begun, nil
+	}
+	next := f.steps[0]
+	f.steps = f.steps[1:]
+	next.Revision = after + 1
+	return next, nil
+}
+
+// running serves the backend as the user's sidecar "default" and returns the user's runtime directory.
+func running(t *testing.T, f *fake) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "cli") // short: a socket's path has 107 bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := admin.Listen(t.Context(), filepath.Join(dir, "autoglm-sidecar", "default.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- admin.ServeControl(ctx, l, f, admin.Options{Log: slog.New(slog.DiscardHandler)}) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the server ended with %v", err)
+		}
+		os.RemoveAll(dir)
+	})
+	return dir
+}
+
+func TestWhatIsWrongIsSaidOnceAndClearly(t *testing.T) {
+	const dir = "/nowhere"
+	const tried = "no sidecar is running (tried /nowhere/autoglm-sidecar/default.sock: no such socket; " +
+		"/run/autoglm-sidecar/default.sock: no such socket); start one with autoglm-sidecar run, or name its socket with --control\n"
+	for _, c := range []struct {
+		line string
+		code int
+		want string
+	}{
+		{"frobnicate", exitUsage, "unknown command \"frobnicate\" for \"autoglm-sidecar\"; see autoglm-sidecar --help\n"},
+		{"status now", exitUsage, "unknown command \"now\" for \"autoglm-sidecar status\"; see autoglm-sidecar status --help\n"},
+		{"status", exitNotRunning, tried},
+		{"restart", exitNotRunning, tried},
+		{"restart --wait --now --json", exitNotRunning, tried},
+		{
+			"status --control /nowhere/x.sock", exitNotRunning,
+			"no sidecar is running (tried /nowhere/x.sock: no such socket); start one with autoglm-sidecar run, or name its socket with --control\n",
+		},
+		{"status --name GPU", exitUsage, "--name \"GPU\": a name has 1 to 32 characters of a-z, 0-9 and -\n"},
+	} {
+		got := say(t, dir, strings.Fields(c.line)...)
+		if got.code != c.code || got.errors != program+": "+c.want || got.out != "" {
+			t.Errorf("%s\n got %d %q, stdout %q\nwant %d %q", c.line, got.code, got.errors, got.out, c.code, program+": "+c.want)
+		}
+	}
+}
+
+func TestHelpNamesExitCodes(t *testing.T) {
+	for _, line := range []string{"--help", "status --help", "restart --help"} {
+		got := say(t, "/nowhere", strings.Fields(line)...)
+		if got.code != exitDone || !strings.Contains(got.out, exitHelp) || got.errors != "" {
+			t.Errorf("%s gives %d, stderr %q, and lacks the exit codes:\n%s", line, got.code, got.errors, got.out)
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"autoglm-sidecar/supervisor/admin"
+	"autoglm-sidecar/supervisor/config"
+)
+
+// mood is how the first line of a screen is to be taken.
+type mood int
+
+const (
+	well mood = iota
+	waiting
+	broken
+)
+
+// palette paints a line; the empty one leaves it as it is.
+type palette map[mood]string
+
+func (p palette) paint(m mood, text string) string {
+	if p[m] == "" {
+		return text
+	}
+	return p[m] + text + "\x1b[0m"
+}
+
+// colours returns a palette for a person at a terminal who did not forbid it (no-color.org).
+func colours(w io.Writer, h config.Host) palette {
+	if !isTerminal(w) || h.Getenv("NO_COLOR") != "" {
+		return nil
+	}
+	return palette{well: "\x1b[1;32m", waiting: "\x1b[1;33m", broken: "\x1b[1;31m"}
+}
+
+// screen writes a status for somebody who was woken by it: first how things are and what to do, then the facts, one
+// a line, in the order in which a stream meets them.
+func screen(s admin.Status, now time.Time, p palette) string {
+	var b strings.Builder
+	m, text := headline(s)
+	b.WriteString(p.paint(m, s.Name+": "+text) + "\n\n")
+	line := func(label, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-10s  %s\n", label, fmt.Sprintf(format, args...))
+	}
+
+	line("front", "%s, gate %s, %d in flight, %s", s.Listen, s.Gate.State, s.Gate.InFlight, heldWords(s.Gate))
+	line("worker", "%s", workerWords(s, now))
+	if s.Streams.Open == 0 {
+		line("streams", "none open")
+	} else {
+		line("streams", "%s open, the oldest for %s", number(int64(s.Streams.Open)), spanMS(s.Streams.OldestMS))
+	}
+	ended, cut := endings(s.Streams.Outcomes)
+	line("ended", "%s", cmp.Or(ended, "none yet"))
+	line("cut", "%s", cmp.Or(cut, "none"))
+	line("restarts", "%s", restartWords(s))
+	line("sidecar", "%s", sidecarWords(s, now))
+	if s.LastError != "" {
+		line("last error", "%s", strings.ReplaceAll(s.LastError, "\n", "\n              "))
+	}
+	return b.String()
+}
+
+// headline says in one sentence how things are and, where somebody must act, what to do.
+func headline(s admin.Status) (mood, string) {
+	held := count(int64(s.Gate.Held), "stream") + " held"
+	switch {
+	case s.Gate.State == "leaving":
+		return waiting, fmt.Sprintf("leaving; new streams are refused so that clients go elsewhere, %d run on", s.Streams.Open)
+	case s.Halted != "":
+		return broken, fmt.Sprintf("GIVEN UP, all streams are refused: %s. When the cause is mended: %s restart --name %s",
+			s.Halted, program, s.Name)
+	case s.Phase == "serving" && s.Gate.State == "open":
+		return well, fmt.Sprintf("all is well, life %d serves", s.Life)
+	case s.Phase == "draining":
+		return waiting, fmt.Sprintf("restarting; life %d has %s to end, %s", s.Life, count(int64(s.Gate.InFlight), "stream"), held)
+	case s.Phase == "stopping" || s.Phase == "reclaiming":
+		return waiting, fmt.Sprintf("life %d is being stopped, %s", s.Life, held)
+	case s.Phase == "starting":
+		return waiting, fmt.Sprintf("life %d is getting ready, %s", s.Life, held)
+	default:
+		return broken, fmt.Sprintf("no worker serves (%s), %s", s.Phase, held)
+	}
+}
+
+func heldWords(g admin.Gate) string {
+	held := "none held"
+	if g.Held > 0 {
+		held = fmt.Sprintf("%d held", g.Held)
+	}
+	if g.LongestHoldMS > 0 {
+		held += " (longest hold so far " + spanMS(g.LongestHoldMS) + ")"
+	}
+	return held
+}
+
+func workerWords(s admin.Status, now time.Time) string {
+	w := s.Worker
+	words := fmt.Sprintf("life %d", s.Life)
+	if w.Driver == "none" {
+		words = "run by somebody else"
+	} else if w.PID != 0 {
+		words += fmt.Sprintf(", PID %d", w.PID)
+	} else {
+		words += ", no process"
+	}
+	if w.Upstream != "" {
+		words += " on " + w.Upstream
+	}
+	if !w.Since.IsZero() {
+		words += ", serving for " + span(now.Sub(w.Since))
+	}
+	if w.LastExit != "" {
+		words += "; the life before: " + w.LastExit
+	}
+	return words
+}
+
+func restartWords(s admin.Status) string {
+	words := number(s.Restarts)
+	if s.Worker.Driver == "none" || s.Phase != "serving" {
+		return words
+	}
+	return words + "; one now would hold new streams for about " + spanMS(s.Ahead.WaitMS)
+}
+
+func sidecarWords(s admin.Status, now time.Time) string {
+	words := s.Version
+	if s.Keeper == 0 {
+		words += fmt.Sprintf(", PID %d, WITHOUT a keeper: it won't survive its own death", s.Runner)
+	} else {
+		words += fmt.Sprintf(", keeper PID %d, runner PID %d, %s", s.Keeper, s.Runner, count(s.TakeOvers, "take-over"))
+	}
+	if !s.Since.IsZero() {
+		words += ", up for " + span(now.Sub(s.Since))
+	}
+	return words
+}
+
+// endings counts how streams ended, the cuts apart: they are the number to keep at zero.
+func endings(outcomes map[string]int64) (ended, cut string) {
+	var ends, cuts []string
+	for _, outcome := range slices.Sorted(maps.Keys(outcomes)) {
+		n := outcomes[outcome]
+		if n == 0 {
+			continue
+		}
+		if cause, ok := strings.CutPrefix(outcome, "cut"); ok {
+			cuts = append(cuts, number(n)+" by "+strings.Trim(cause, "_{}"))
+			continue
+		}
+		ends = append(ends, number(n)+" "+outcome)
+	}
+	return strings.Join(ends, ", "), strings.Join(cuts, ", ")
+}

@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// sameSignal is how soon after the first a further signal is still the first one: systemd's KillMode=control-group
+// sends SIGTERM to the keeper, which passes it on, and to the runner itself.
+const sameSignal = time.Second
+
+// wishes are what signals ask of a sidecar that runs. Each channel is closed once.
+type wishes struct {
+	leave <-chan struct{} // go, and let open streams end within their bound
+	hurry <-chan struct{} // go now
+}
+
+// listen turns SIGTERM and SIGINT into wishes until ctx ends. SIGHUP is the end of the terminal for a sidecar that
+// was started from one. For any other it asks to read the settings again, and there is nothing to read: it goes on.
+func listen(ctx context.Context, log *slog.Logger) wishes {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	context.AfterFunc(ctx, func() { signal.Stop(signals) })
+	return wish(ctx, signals, isTerminal(os.Stdin), log)
+}
+
+// wish is listen without the operating system.
+func wish(ctx context.Context, signals <-chan os.Signal, attended bool, log *slog.Logger) wishes {
+	leave, hurry := make(chan struct{}), make(chan struct{})
+	go func() {
+		var first time.Time // zero: not asked to leave yet
+		for {
+			select {
+			case s := <-signals:
+				switch {
+				case s == syscall.SIGHUP && !attended:
+					log.Info("SIGHUP: settings can't be read again while the sidecar runs; going on")
+				case first.IsZero():
+					first = time.Now()
+					log.Info("asked to leave; once more to hurry", "signal", s)
+					close(leave)
+				case time.Since(first) >= sameSignal:
+					log.Warn("asked to hurry: streams that are open will be cut", "signal", s)
+					close(hurry)
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return wishes{leave: leave, hurry: hurry}
+}

@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+func TestTheFirstSignalLeavesAndALaterOneHurries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		signals := make(chan os.Signal)
+		w := wish(ctx, signals, true, slog.New(slog.DiscardHandler))
+		expect := func(when string, leave, hurry bool) {
+			t.Helper()
+			synctest.Wait()
+			if closed(w.leave) != leave || closed(w.hurry) != hurry {
+				t.Errorf("%s: leave %v, hurry %v; want %v, %v", when, closed(w.leave), closed(w.hurry), leave, hurry)
+			}
+		}
+		expect("before any signal", false, false)
+		signals <- syscall.SIGTERM
+		expect("after SIGTERM", true, false)
+		// A service manager's second copy of it comes at once.
+		time.Sleep(sameSignal - time.Millisecond)
+		signals <- syscall.SIGTERM
+		expect("after the same SIGTERM once more", true, false)
+		time.Sleep(time.Millisecond)
+		signals <- syscall.SIGINT
+		expect("a second later", true, true)
+	})
+}
+
+func TestHangup(t *testing.T) {
+	for _, attended := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			signals := make(chan os.Signal)
+			var log bytes.Buffer
+			w := wish(ctx, signals, attended, slog.New(slog.NewTextHandler(&log, nil)))
+			signals <- syscall.SIGHUP
+			synctest.Wait()
+			if closed(w.leave) != attended {
+				t.Errorf("SIGHUP with a terminal %v: leave %v", attended, closed(w.leave))
+			}
+			if attended == strings.Contains(log.String(), "going on") {
+				t.Errorf("SIGHUP with a terminal %v is logged as %s", attended, log.String())
+			}
+		})
+	}
+}
+
+func TestARealSignalArrives(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	w := listen(ctx, slog.New(slog.DiscardHandler))
+	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-w.leave:
+	case <-time.After(10 * time.Second):
+		t.Error("SIGTERM does not ask to leave")
+	}
+}

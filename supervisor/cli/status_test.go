@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"autoglm-sidecar/supervisor/admin"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var threeAM = time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
+
+// inService is the status of a sidecar that has nothing to complain of.
+func inService() admin.Status {
+	return admin.Status{
+		Name: "default", Version: "1.2.0", Listen: "[::]:8000", Keeper: 100, Runner: 230, TakeOvers: 2,
+		Since: threeAM.Add(-77 * time.Hour), Phase: "serving", State: "serving", Ready: true, Life: 3,
+		Worker: admin.Worker{
+			Driver: "child", PID: 4711, Upstream: "127.0.0.1:43210", Since: threeAM.Add(-2*time.Hour - 13*time.Minute),
+		},
+		Gate: admin.Gate{State: "open", InFlight: 212, LongestHoldMS: 2140},
+		Streams: admin.Streams{
+			Open: 212, OldestMS: 41_000,
+			Outcomes: map[string]int64{"complete": 9001, "client_gone": 12, "refused": 0, "cut_deadline": 1},
+		},
+		Restarts: 2,
+		Ahead:    admin.AheadOf(212, 41*time.Second, 2*time.Minute, 14*time.Second),
+	}
+}
+
+func TestScreenOfASidecarInService(t *testing.T) {
+	want := `default: all is well, life 3 serves
+
+  front       [::]:8000, gate open, 212 in flight, none held (longest hold so far 2.1 s)
+  worker      life 3, PID 4711 on 127.0.0.1:43210, serving for 2h13m
+  streams     212 open, the oldest for 41 s
+  ended       12 client_gone, 9,001 complete
+  cut         1 by deadline
+  restarts    2; one now would hold new streams for about 55 s
+  sidecar     1.2.0, keeper PID 100, runner PID 230, 2 take-overs, up for 3d5h
+`
+	if d := cmp.Diff(want, screen(inService(), threeAM, nil)); d != "" {
+		t.Errorf("screen (-want +got):\n%s", d)
+	}
+}
+
+func TestScreenOfASidecarThatGaveUp(t *testing.T) {
+	s := admin.Status{
+		Name: "gpu0", Version: "1.2.0", Listen: "[::]:8000", Runner: 230, Phase: "down", Life: 7,
+		Halted:    "6 restarts within an hour",
+		Worker:    admin.Worker{Driver: "child", LastExit: "exited 1 after 3 s"},
+		Gate:      admin.Gate{State: "leaving"},
+		LastError: "start life 7: exited 1 after 3 s:\nCUDA out of memory",
+	}
+	s.Gate.State = "refusing"
+	want := `gpu0: GIVEN UP, all streams are refused: 6 restarts within an hour. When the cause is mended: autoglm-sidecar restart --name gpu0
+
+  front       [::]:8000, gate refusing, 0 in flight, none held
+  worker      life 7, no process; the life before: exited 1 after 3 s
+  streams     none open
+  ended       none yet
+  cut         none
+  restarts    0
+  sidecar     1.2.0, PID 230, WITHOUT a keeper: it won't survive its own death
+  last error  start life 7: exited 1 after 3 s:
+              CUDA out of memory
+`
+	if d := cmp.Diff(want, screen(s, threeAM, nil)); d != "" {
+		t.Errorf("screen (-want +got):\n%s", d)
+	}
+}
+
+func TestHeadlines(t *testing.T) {
+	for _, c := range []struct {
+		change func(*admin.Status)
+		mood   mood
+		want   string
+	}{
+		{func(*admin.Status) {}, well, "all is well, life 3 serves"},
+		{func(s *admin.Status) {
+			s.Phase, s.Gate = "draining", admin.Gate{State: "holding", InFlight: 1, Held: 5}
+		}, waiting, "restarting; life 3 has 1 stream to end, 5 streams held"},
+		{func(s *admin.Status) { s.Phase, s.Gate = "stopping", admin.Gate{State: "holding", Held: 1} }, waiting, "life 3 is being stopped, 1 stream held"},
+		{func(s *admin.Status) { s.Phase, s.Gate = "starting", admin.Gate{State: "holding", Held: 2} }, waiting, "life 3 is getting ready, 2 streams held"},
+		{func(s *admin.Status) { s.Phase, s.Gate = "down", admin.Gate{State: "holding", Held: 2} }, broken, "no worker serves (down), 2 streams held"},
+		{func(s *admin.Status) { s.Gate.State = "leaving" }, waiting, "leaving; new streams are refused so that clients go elsewhere, 212 run on"},
+		{func(s *admin.Status) { s.Halted = "x" }, broken, "GIVEN UP, all streams are refused: x. When the cause is mended: autoglm-sidecar restart --name default"},
+	} {
+		s := inService()
+		c.change(&s)
+		if m, got := headline(s); m != c.mood || got != c.want {
+			t.Errorf("got mood %d, %q\nwant %d, %q", m, got, c.mood, c.want)
+		}
+	}
+}
+
+func TestOnlyATerminalIsPainted(t *testing.T) {
+	s := inService()
+	plain := screen(s, threeAM, nil)
+	painted := screen(s, threeAM, palette{well: "\x1b[1;32m"})
+	if got := strings.NewReplacer("\x1b[1;32m", "", "\x1b[0m", "").Replace(painted); got != plain || painted == plain {
+		t.Errorf("paint changes more than colours:\n%q\n%q", plain, painted)
+	}
+	if got := say(t, running(t, &fake{status: s}), "status"); got.code != exitDone || strings.Contains(got.out, "\x1b") {
+		t.Errorf("status into a file is painted: %q", got.out)
+	}
+}
+
+// Scripts and the demonstration go by these names.
+func TestNamesOfStatusJSON(t *testing.T) {
+	got := say(t, running(t, &fake{status: inService()}), "status", "--json")
+	if got.code != exitDone || got.errors != "" {
+		t.Fatalf("status --json gives %d, %s", got.code, got.errors)
+	}
+	var all map[string]any
+	if err := json.Unmarshal([]byte(got.out), &all); err != nil {
+		t.Fatal(err)
+	}
+	for object, want := range map[string][]string{
+		"": {
+			"ahead", "gate", "keeper", "last_error", "life", "listen", "name", "phase", "ready", "restarts", "runner",
+			"since", "state", "streams", "take_overs", "version", "worker",
+		},
+		"worker":  {"driver", "last_exit", "pid", "since", "upstream"},
+		"gate":    {"held", "in_flight", "longest_hold_ms", "state"},
+		"streams": {"oldest_ms", "open", "outcomes"},
+		"ahead":   {"drain_ms", "oldest_ms", "start_ms", "streams", "wait_ms"},
+	} {
+		fields := all
+		if object != "" {
+			fields = all[object].(map[string]any)
+		}
+		if d := cmp.Diff(want, slices.Sorted(maps.Keys(fields))); d != "" {
+			t.Errorf("names in %q (-want +got):\n%s", object, d)
+		}
+	}
+	if all["take_overs"] != 2.0 || all["gate"].(map[string]any)["longest_hold_ms"] != 2140.0 {
+		t.Errorf("values are not as they were given: %s", got.out)
+	}
+}
