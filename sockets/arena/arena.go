@@ -1,0 +1,243 @@
+// Package arena is the memory that outlives us: one sealed memfd, mapped shared, at a descriptor that the keeper and
+// every runner know. A slot in it is one client connection, from its accept to its close, with the stream that it
+// carries. What a runner knows of a stream and would need after its own death lies here and nowhere else.
+//
+// Nothing in it is a pointer. A slot's state of affairs is its Record, which changes as a whole by one store (two
+// copies and a generation); the bytes themselves lie in the slot's areas, at offsets that the Record gives; and
+// beside it stand four counts that are noted after each system call and that the kernel can correct after a death.
+// The order in which they are written is the heart of the promise, and it is the same everywhere:
+//
+//	read into an input area; note what was taken; copy what was judged into an output area, in our own framing;
+//	commit the Record; only then send; note what was given.
+//
+// So what was sent is always a prefix of what is committed, and what was read and not committed is judged again.
+//
+// Each slot is owned by one loop, which alone writes it. The machine's record and the worker's output are owned by
+// the supervisor's side.
+package arena
+
+import (
+	"fmt"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"autoglm-sidecar/sockets/keeper"
+)
+
+const (
+	// Magic marks the arena for the keeper and for us, in all layouts.
+	Magic = keeper.Magic
+	// Layout is the version of everything behind the first page. Change it with any change of a struct here.
+	Layout = 1
+
+	// InSize is how far a slot reads ahead in one direction, and so what a head may measure.
+	InSize = 64 << 10
+	// OutSize is how much judged output a slot holds in one direction.
+	OutSize = 62 << 10
+
+	// MaxLoops bounds the loops, each of which has a block of counters.
+	MaxLoops = 14
+	// OutputSize is how much of the worker's last output is kept.
+	OutputSize = 64 << 10
+	// RecordSize bounds the machine's record.
+	RecordSize = 1024
+
+	pageSize   = 4096
+	slotSize   = 1024
+	areaStride = 256 << 10
+)
+
+// Arena is a mapped arena. Its methods may be called by anyone; what they return belongs to the owner named there.
+type Arena struct {
+	mem   []byte
+	fd    int // -1 on the heap
+	slots int
+
+	// Crash, where it is set, is called before and after each ordered store. The crash test dies in it.
+	Crash func()
+}
+
+// header lies behind the keeper's page.
+type header struct {
+	slots   int64
+	started int64 // CLOCK_MONOTONIC ns of the first runner
+	loops   [MaxLoops]Counters
+	machine machine
+	output  outputHead
+	fronts  [4]front
+}
+
+type machine struct {
+	gen    atomic.Uint64
+	length [2]int64
+	copies [2][RecordSize]byte
+}
+
+type front struct {
+	length  int64
+	address [248]byte
+}
+
+var (
+	headerPages = (int(unsafe.Sizeof(header{})) + pageSize - 1) / pageSize
+	tableAt     = pageSize * (1 + headerPages + OutputSize/pageSize)
+)
+
+// The sizes hold at compile time.
+var (
+	_ [slotSize - unsafe.Sizeof(Slot{})]byte
+	_ [areaStride - 2*(InSize+OutSize)]byte
+	_ [pageSize - unsafe.Sizeof(keeper.Page{})]byte
+)
+
+func size(slots int) int {
+	table := (slots*slotSize + pageSize - 1) / pageSize * pageSize
+	return tableAt + table + slots*areaStride
+}
+
+// OnHeap makes an arena of private memory, so that the race detector sees it: for tests, and for a runner without
+// a keeper, which won't survive its own death anyway.
+func OnHeap(slots int) *Arena {
+	words := make([]uint64, size(slots)/8)
+	a := &Arena{mem: unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), size(slots)), fd: -1, slots: slots}
+	a.found()
+	return a
+}
+
+// Create makes a fresh sealed arena at descriptor number at.
+func Create(at, slots int) (*Arena, error) {
+	fd, err := unix.MemfdCreate("autoglm-sidecar-arena", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
+	if err == unix.EINVAL { // kernels before 6.3 know no MFD_NOEXEC_SEAL
+		fd, err = unix.MemfdCreate("autoglm-sidecar-arena", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create the arena: %w", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Ftruncate(fd, int64(size(slots))); err != nil {
+		return nil, fmt.Errorf("size the arena for %d connections: %w", slots, err)
+	}
+	// A file that may shrink under a mapping is a SIGBUS in waiting.
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
+		return nil, fmt.Errorf("seal the arena: %w", err)
+	}
+	if err := unix.Dup3(fd, at, unix.O_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("put the arena at descriptor %d: %w", at, err)
+	}
+	a, err := attach(at, slots)
+	if err != nil {
+		return nil, err
+	}
+	a.found()
+	return a, nil
+}
+
+// Open maps the arena that an earlier runner left at descriptor number at. found is false where there is none.
+func Open(at int) (a *Arena, found bool, err error) {
+	if _, err := unix.FcntlInt(uintptr(at), unix.F_GET_SEALS, 0); err != nil {
+		return nil, false, nil
+	}
+	head, err := unix.Mmap(at, 0, 2*pageSize, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, true, fmt.Errorf("map the arena's head: %w", err)
+	}
+	page := (*keeper.Page)(unsafe.Pointer(&head[0]))
+	magic, layout := page.Magic, page.Layout
+	slots := (*header)(unsafe.Pointer(&head[pageSize])).slots
+	unix.Munmap(head)
+	switch {
+	case magic == 0: // its maker died before it had filled it in: nothing was ever served
+		return nil, false, nil
+	case magic != Magic:
+		return nil, true, fmt.Errorf("descriptor %d holds no arena (magic %#x)", at, magic)
+	case layout != Layout:
+		return nil, true, fmt.Errorf("the arena has layout %d, this program knows %d", layout, Layout)
+	}
+	a, err = attach(at, int(slots))
+	return a, true, err
+}
+
+func attach(fd, slots int) (*Arena, error) {
+	mem, err := unix.Mmap(fd, 0, size(slots), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map the arena: %w", err)
+	}
+	// Prompts and answers have no place in a core file.
+	if err := unix.Madvise(mem, unix.MADV_DONTDUMP); err != nil {
+		return nil, fmt.Errorf("keep the arena out of core files: %w", err)
+	}
+	return &Arena{mem: mem, fd: fd, slots: slots}, nil
+}
+
+// found writes the head of a fresh arena, the magic last: without it there is no arena.
+func (a *Arena) found() {
+	a.header().slots = int64(a.slots)
+	p := a.Page()
+	p.Layout = Layout
+	atomic.StoreUint64(&p.Magic, Magic)
+}
+
+// Page is the first page, which the keeper knows too.
+func (a *Arena) Page() *keeper.Page { return (*keeper.Page)(unsafe.Pointer(&a.mem[0])) }
+
+func (a *Arena) header() *header { return (*header)(unsafe.Pointer(&a.mem[pageSize])) }
+
+// Slots is how many there are.
+func (a *Arena) Slots() int { return a.slots }
+
+// Slot returns slot i, which belongs to the loop that i falls to.
+func (a *Arena) Slot(i int) *Slot { return (*Slot)(unsafe.Pointer(&a.mem[tableAt+i*slotSize])) }
+
+// Counters returns loop i's block.
+func (a *Arena) Counters(i int) *Counters { return &a.header().loops[i] }
+
+// Areas are where a slot's bytes lie, for each direction what was read and what is to be sent.
+type Areas struct{ UpIn, UpOut, DownIn, DownOut []byte }
+
+// Areas returns slot i's.
+func (a *Arena) Areas(i int) Areas {
+	b := a.mem[a.areasAt(i):][:areaStride:areaStride]
+	cut := func(n int) []byte {
+		s := b[:n:n]
+		b = b[n:]
+		return s
+	}
+	return Areas{UpIn: cut(InSize), UpOut: cut(OutSize), DownOut: cut(OutSize), DownIn: cut(InSize)}
+}
+
+func (a *Arena) areasAt(i int) int { return len(a.mem) - (a.slots-i)*areaStride }
+
+// Wipe gives the memory of slot i's areas back: nobody's prompt stays behind, and an idle connection costs nothing.
+func (a *Arena) Wipe(i int) {
+	at := a.areasAt(i)
+	if a.fd < 0 {
+		clear(a.mem[at : at+areaStride])
+		return
+	}
+	// It can fail only for want of memory to note the hole; then the pages go with the next wipe.
+	_ = unix.Fallocate(a.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, int64(at), areaStride)
+}
+
+// Front is the address that front i was opened for, "" where it wasn't.
+func (a *Arena) Front(i int) string {
+	f := &a.header().fronts[i]
+	return string(f.address[:f.length])
+}
+
+// SetFront notes the address of front i. Written once, before the first accept.
+func (a *Arena) SetFront(i int, address string) error {
+	f := &a.header().fronts[i]
+	if len(address) > len(f.address) {
+		return fmt.Errorf("front address of %d bytes: at most %d", len(address), len(f.address))
+	}
+	f.length = int64(copy(f.address[:], address))
+	return nil
+}
+
+func (a *Arena) crash() {
+	if a.Crash != nil {
+		a.Crash()
+	}
+}

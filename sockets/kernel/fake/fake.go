@@ -1,0 +1,381 @@
+// Package fake is a kernel for the relay's tests: sockets, pipes and a clock in plain memory, moved by one goroutine,
+// deterministic for a seed. Before and after each call it runs a hook, in which a test may let the calling process
+// die; the sockets, like real ones in a shared descriptor table, live on. What clients and workers do at the other
+// ends is done through End.
+package fake
+
+import (
+	"errors"
+	"math/rand/v2"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"autoglm-sidecar/sockets/kernel"
+	"autoglm-sidecar/sockets/loop"
+)
+
+// FrontPort is the TCP port of the one listener that clients connect to, Front its descriptor.
+const (
+	FrontPort = 8000
+	Front     = 105
+)
+
+// Kernel is a fake kernel; it implements kernel.Kernel.
+type Kernel struct {
+	Clock int64             // nanoseconds
+	Hook  func(call string) // before and after each call; may panic
+	Rand  *rand.Rand        // how much a call moves
+	Most  int               // bytes that one call moves at the most; 0: no bound
+
+	files   map[int32]any // *socket or *pipe
+	last    int32
+	backlog []*socket // clients that wait to be accepted
+	dialled []*socket // the worker's ends that wait to be accepted by it
+	refuse  bool
+	unix    bool
+}
+
+var _ kernel.Kernel = (*Kernel)(nil)
+
+// New makes a fake kernel. With overUnix the worker is reached through a unix socket.
+func New(seed uint64, overUnix bool) *Kernel {
+	return &Kernel{Clock: 1e9, Rand: rand.New(rand.NewPCG(seed, 1)), files: map[int32]any{}, last: 200, unix: overUnix}
+}
+
+// window is what a socket's receive side holds.
+const window = 16 << 10
+
+type socket struct {
+	peer     *socket
+	in       []byte // arrived, not read
+	received int64  // ever arrived
+	accepted int64  // ever taken from our user space
+	fin      bool   // the peer sends no more
+	reset    bool   // by the peer
+	gone     bool   // closed here
+	shut     bool   // FIN sent from here
+	linger0  bool
+	port     uint16
+	unix     bool
+	room     int
+}
+
+type pipe struct{ data []byte }
+
+func (k *Kernel) hook(call string) {
+	if k.Hook != nil {
+		k.Hook(call)
+	}
+}
+
+func (k *Kernel) pair(port uint16, overUnix bool) (ours, theirs *socket) {
+	ours = &socket{port: port, unix: overUnix, room: window}
+	theirs = &socket{unix: overUnix, room: window, peer: ours}
+	ours.peer = theirs
+	return ours, theirs
+}
+
+func (k *Kernel) install(file any) int32 {
+	k.last++
+	k.files[k.last] = file
+	return k.last
+}
+
+func (k *Kernel) socket(fd int32) *socket {
+	s, ok := k.files[fd].(*socket)
+	if !ok {
+		panic("fake: system call on a descriptor that is no socket")
+	}
+	return s
+}
+
+// some is how many of n bytes a call moves.
+func (k *Kernel) some(n int) int {
+	if k.Most > 0 && n > 1 {
+		n = 1 + k.Rand.IntN(min(n, k.Most))
+	}
+	return n
+}
+
+// Now implements kernel.Kernel.
+func (k *Kernel) Now() int64 { return k.Clock }
+
+// Accept implements kernel.Kernel.
+func (k *Kernel) Accept(int) (int32, kernel.Errno) {
+	k.hook("accept")
+	if len(k.backlog) == 0 {
+		return -1, unix.EAGAIN
+	}
+	s := k.backlog[0]
+	k.backlog = k.backlog[1:]
+	fd := k.install(s)
+	k.hook("accepted")
+	return fd, 0
+}
+
+// Connect implements kernel.Kernel.
+func (k *Kernel) Connect(kernel.Address) (kernel.Worker, kernel.Errno) {
+	k.hook("connect")
+	if k.refuse {
+		return kernel.None, unix.ECONNREFUSED
+	}
+	ours, theirs := k.pair(40000, k.unix)
+	k.dialled = append(k.dialled, theirs)
+	w := kernel.Worker{Socket: k.install(ours), PipeR: -1, PipeW: -1}
+	if k.unix {
+		p := &pipe{}
+		w.PipeR, w.PipeW = k.install(p), k.install(p)
+	}
+	k.hook("connecting")
+	return w, 0
+}
+
+// Connected implements kernel.Kernel.
+func (k *Kernel) Connected(fd int32) kernel.Errno {
+	if k.socket(fd).reset {
+		return unix.ECONNREFUSED
+	}
+	return 0
+}
+
+// Read implements kernel.Kernel.
+func (k *Kernel) Read(fd int32, b []byte) (int, kernel.Errno) {
+	s := k.socket(fd)
+	k.hook("read")
+	if len(s.in) == 0 {
+		switch {
+		case s.reset:
+			return 0, unix.ECONNRESET
+		case s.fin:
+			return 0, 0
+		}
+		return 0, unix.EAGAIN
+	}
+	n := copy(b[:k.some(min(len(b), len(s.in)))], s.in)
+	s.in = s.in[n:]
+	k.hook("taken")
+	return n, 0
+}
+
+// Send implements kernel.Kernel.
+func (k *Kernel) Send(fd int32, b []byte) (int, kernel.Errno) {
+	k.hook("send")
+	n, e := k.put(k.socket(fd), b)
+	k.hook("given")
+	return n, e
+}
+
+func (k *Kernel) put(s *socket, b []byte) (int, kernel.Errno) {
+	switch {
+	case s.reset:
+		return 0, unix.ECONNRESET
+	case s.peer.gone:
+		s.reset = true
+		return 0, unix.EPIPE
+	}
+	n := min(len(b), s.peer.room-len(s.peer.in))
+	if n <= 0 {
+		return 0, unix.EAGAIN
+	}
+	n = k.some(n)
+	s.peer.in = append(s.peer.in, b[:n]...)
+	s.peer.received += int64(n)
+	s.accepted += int64(n)
+	return n, 0
+}
+
+// Pipe implements kernel.Kernel.
+func (k *Kernel) Pipe(w kernel.Worker, b []byte) (int, kernel.Errno) {
+	p := k.files[w.PipeW].(*pipe)
+	k.hook("pipe")
+	if len(p.data) > 0 {
+		panic("fake: a pipe is filled that isn't empty")
+	}
+	n := k.some(min(len(b), 64<<10))
+	p.data = slices.Clone(b[:n])
+	k.hook("piped")
+	return n, 0
+}
+
+// Pour implements kernel.Kernel.
+func (k *Kernel) Pour(w kernel.Worker, n int) (int, kernel.Errno) {
+	p := k.files[w.PipeR].(*pipe)
+	k.hook("pour")
+	moved, e := k.put(k.socket(w.Socket), p.data[:min(n, len(p.data))])
+	p.data = p.data[moved:]
+	k.hook("poured")
+	return moved, e
+}
+
+// HalfClose implements kernel.Kernel.
+func (k *Kernel) HalfClose(fd int32) {
+	k.hook("halfclose")
+	s := k.socket(fd)
+	s.shut, s.peer.fin = true, true
+	k.hook("halfclosed")
+}
+
+// Reset implements kernel.Kernel.
+func (k *Kernel) Reset(fd int32) { k.socket(fd).linger0 = true }
+
+// Close implements kernel.Kernel.
+func (k *Kernel) Close(fd int32) {
+	k.hook("close")
+	switch f := k.files[fd].(type) {
+	case nil:
+		panic("fake: close of a descriptor that isn't open")
+	case *socket:
+		f.gone, f.peer.fin = true, true
+		if f.linger0 || len(f.in) > 0 {
+			f.peer.reset = true
+		}
+	}
+	delete(k.files, fd)
+	k.hook("closed")
+}
+
+// Taken implements kernel.Kernel.
+func (k *Kernel) Taken(fd int32, _ int64) (int64, error) {
+	s, ok := k.files[fd].(*socket)
+	if !ok {
+		return 0, errors.New("no socket")
+	}
+	return s.received - int64(len(s.in)), nil
+}
+
+// Lap implements kernel.Kernel.
+func (k *Kernel) Lap(int32) {}
+
+// Given implements kernel.Kernel.
+func (k *Kernel) Given(fd int32, _ bool) (int64, error) {
+	s := k.socket(fd)
+	if s.unix {
+		return 0, errors.New("a unix socket doesn't count what it is given")
+	}
+	return s.accepted, nil
+}
+
+// InPipe implements kernel.Kernel.
+func (k *Kernel) InPipe(w kernel.Worker) (int64, error) {
+	return int64(len(k.files[w.PipeR].(*pipe).data)), nil
+}
+
+// Descriptors implements kernel.Kernel.
+func (k *Kernel) Descriptors() ([]int32, error) {
+	var fds []int32
+	for fd := range k.files {
+		fds = append(fds, fd)
+	}
+	slices.Sort(fds)
+	return fds, nil
+}
+
+// LocalPort implements kernel.Kernel.
+func (k *Kernel) LocalPort(fd int32) uint16 {
+	if fd == Front {
+		return FrontPort
+	}
+	if s, ok := k.files[fd].(*socket); ok {
+		return s.port
+	}
+	return 0
+}
+
+// Poller is a loop's epoll set: it dies with its process.
+type Poller struct {
+	k       *Kernel
+	watched map[int32]watch
+	woken   bool
+}
+
+type watch struct {
+	token  uint64
+	events uint32
+}
+
+// NewPoller makes an empty set.
+func (k *Kernel) NewPoller() *Poller { return &Poller{k: k, watched: map[int32]watch{}} }
+
+// Watch begins to watch fd.
+func (p *Poller) Watch(fd int32, token uint64, events uint32) error {
+	if _, twice := p.watched[fd]; twice && p.k.files[fd] != nil && fd != Front {
+		return unix.EEXIST
+	}
+	p.watched[fd] = watch{token, events}
+	return nil
+}
+
+// Rewatch changes what fd is watched for.
+func (p *Poller) Rewatch(fd int32, token uint64, events uint32) error {
+	if _, ok := p.watched[fd]; !ok {
+		return unix.ENOENT
+	}
+	p.watched[fd] = watch{token, events}
+	return nil
+}
+
+// Unwatch forgets fd.
+func (p *Poller) Unwatch(fd int32) error {
+	if _, ok := p.watched[fd]; !ok {
+		return unix.ENOENT
+	}
+	delete(p.watched, fd)
+	return nil
+}
+
+// Wake makes Events tell of itself.
+func (p *Poller) Wake() { p.woken = true }
+
+// Run isn't how a test drives a lane: see Events.
+func (p *Poller) Run(func([]loop.Event) bool, func() bool) error {
+	return errors.New("fake: the test drives the lane")
+}
+
+// Events is what epoll would tell now, in the order of descriptors. some is false where there is nothing to tell.
+func (p *Poller) Events() (events []loop.Event, some bool) {
+	var fds []int32
+	for fd := range p.watched {
+		if fd != Front && p.k.files[fd] == nil { // closed descriptors leave a set by themselves
+			delete(p.watched, fd)
+			continue
+		}
+		fds = append(fds, fd)
+	}
+	slices.Sort(fds)
+	for _, fd := range fds {
+		w := p.watched[fd]
+		if e := p.k.ready(fd) & (w.events | loop.HangUp | loop.Failed); e != 0 {
+			events = append(events, loop.Event{Token: w.token, Events: e})
+		}
+	}
+	woken := p.woken
+	p.woken = false
+	return events, woken || len(events) > 0
+}
+
+func (k *Kernel) ready(fd int32) (events uint32) {
+	if fd == Front {
+		if len(k.backlog) > 0 {
+			return loop.Readable
+		}
+		return 0
+	}
+	s := k.socket(fd)
+	if len(s.in) > 0 || s.fin || s.reset {
+		events |= loop.Readable
+	}
+	if s.fin {
+		events |= loop.PeerEnded
+	}
+	if s.fin && s.shut {
+		events |= loop.HangUp
+	}
+	if s.reset {
+		events |= loop.Failed | loop.HangUp | loop.PeerEnded
+	}
+	if len(s.peer.in) < s.peer.room || s.peer.gone {
+		events |= loop.Writable
+	}
+	return events
+}

@@ -1,0 +1,75 @@
+// Package kernel is the only room with system calls on streams: accept, connect, read, send, close, and the questions
+// that a take-over asks (how many bytes did the dead process take out of this socket, how many did it hand over?).
+// The answers rest on what the kernel counts, so they hold whenever and wherever the process died.
+//
+// Beside the real one, Linux, there is a fake in the folder below, that can be killed before and after each call.
+package kernel
+
+import (
+	"net/netip"
+	"syscall"
+)
+
+// Errno is a system call's error; 0 is none.
+type Errno = syscall.Errno
+
+// Address is where a worker listens: a TCP address, or the path of a unix socket.
+type Address struct {
+	TCP  netip.AddrPort
+	Unix string
+}
+
+func (a Address) String() string {
+	if a.Unix != "" {
+		return "unix:" + a.Unix
+	}
+	return a.TCP.String()
+}
+
+// Worker is one connection to a worker. A unix socket counts nothing that was put into it, so bytes reach it through
+// a pipe of its own: what the pipe still holds tells how much went on.
+type Worker struct {
+	Socket       int32
+	PipeR, PipeW int32 // -1 on TCP
+}
+
+// None is no connection.
+var None = Worker{-1, -1, -1}
+
+// Kernel is what the relay needs of the kernel. No call blocks. EAGAIN comes back as such, EINTR never.
+type Kernel interface {
+	// Now is CLOCK_MONOTONIC in nanoseconds.
+	Now() int64
+
+	// Accept takes a client's connection from a listener.
+	Accept(listener int) (fd int32, e Errno)
+	// Connect begins a connection to a worker; Connected tells, when it is writable, how that went.
+	Connect(to Address) (Worker, Errno)
+	Connected(socket int32) Errno
+
+	Read(fd int32, b []byte) (int, Errno)
+	// Send gives b to a TCP socket.
+	Send(fd int32, b []byte) (int, Errno)
+	// Pipe puts b into an empty pipe; Pour moves up to n bytes from the pipe into the worker's socket.
+	Pipe(w Worker, b []byte) (int, Errno)
+	Pour(w Worker, n int) (int, Errno)
+
+	// HalfClose sends a FIN and goes on reading. Reset makes the close that follows an RST.
+	HalfClose(fd int32)
+	Reset(fd int32)
+	Close(fd int32)
+
+	// Taken is how many bytes were ever read from fd, of which noted were noted. It fails where the kernel can't tell.
+	Taken(fd int32, noted int64) (int64, error)
+	// Lap must be called on a worker's unix socket after each quarter of a GiB taken from it, or Taken fails.
+	Lap(socket int32)
+	// Given is how many bytes fd ever accepted; connected says that we connected it, rather than accepted it.
+	Given(fd int32, connected bool) (int64, error)
+	// InPipe is how many bytes a worker's pipe holds.
+	InPipe(w Worker) (int64, error)
+
+	// Descriptors lists this process's sockets and pipes that may carry streams. LocalPort is the TCP port that fd is
+	// bound to, 0 for what is no TCP socket.
+	Descriptors() ([]int32, error)
+	LocalPort(fd int32) uint16
+}

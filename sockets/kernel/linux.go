@@ -1,0 +1,202 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Linux is the real kernel.
+type Linux struct{}
+
+var _ Kernel = Linux{}
+
+// Now implements Kernel.
+func (Linux) Now() int64 {
+	var t unix.Timespec
+	// It can't fail for this clock.
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
+	return t.Nano()
+}
+
+// raw calls the kernel without telling Go's scheduler: none of these calls block, and handing the processor over
+// costs more than they do.
+func raw(call, a, b, c, d, e uintptr) (int, Errno) {
+	for {
+		n, _, errno := syscall.RawSyscall6(call, a, b, c, d, e, 0)
+		switch errno {
+		case 0:
+			return int(n), 0
+		case syscall.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+// Accept implements Kernel.
+func (Linux) Accept(listener int) (int32, Errno) {
+	fd, e := raw(unix.SYS_ACCEPT4, uintptr(listener), 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if e != 0 {
+		return -1, e
+	}
+	nodelay(fd)
+	return int32(fd), 0
+}
+
+// nodelay is for tokens: none may wait for an acknowledgement of the one before.
+func nodelay(fd int) {
+	// It fails on sockets that aren't TCP, which don't need it.
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+}
+
+// Connect implements Kernel.
+func (Linux) Connect(to Address) (Worker, Errno) {
+	if to.Unix != "" {
+		return connectUnix(to.Unix)
+	}
+	var (
+		family = unix.AF_INET
+		sa     unix.Sockaddr
+		ip     = to.TCP.Addr().Unmap()
+	)
+	if ip.Is4() {
+		sa = &unix.SockaddrInet4{Port: int(to.TCP.Port()), Addr: ip.As4()}
+	} else {
+		family, sa = unix.AF_INET6, &unix.SockaddrInet6{Port: int(to.TCP.Port()), Addr: ip.As16()}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return None, errno(err)
+	}
+	nodelay(fd)
+	if err := unix.Connect(fd, sa); err != nil && err != unix.EINPROGRESS {
+		unix.Close(fd)
+		return None, errno(err)
+	}
+	return Worker{int32(fd), -1, -1}, 0
+}
+
+func connectUnix(path string) (Worker, Errno) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return None, errno(err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF, peekStart); err != nil {
+		unix.Close(fd)
+		return None, errno(err)
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		unix.Close(fd)
+		return None, errno(err)
+	}
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+		unix.Close(fd)
+		return None, errno(err)
+	}
+	return Worker{int32(fd), int32(p[0]), int32(p[1])}, 0
+}
+
+func errno(err error) Errno {
+	if e, ok := errors.AsType[Errno](err); ok {
+		return e
+	}
+	return unix.EINVAL
+}
+
+// Connected implements Kernel.
+func (Linux) Connected(socket int32) Errno {
+	e, err := unix.GetsockoptInt(int(socket), unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return errno(err)
+	}
+	return Errno(e)
+}
+
+// Read implements Kernel.
+func (Linux) Read(fd int32, b []byte) (int, Errno) {
+	return raw(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), 0, 0)
+}
+
+// Send implements Kernel.
+func (Linux) Send(fd int32, b []byte) (int, Errno) {
+	return raw(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
+		unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0)
+}
+
+// Pipe implements Kernel.
+func (Linux) Pipe(w Worker, b []byte) (int, Errno) {
+	return raw(unix.SYS_WRITE, uintptr(w.PipeW), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), 0, 0)
+}
+
+// Pour implements Kernel.
+func (Linux) Pour(w Worker, n int) (int, Errno) {
+	for {
+		moved, err := unix.Splice(int(w.PipeR), nil, int(w.Socket), nil, n, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+		switch {
+		case err == nil:
+			return int(moved), 0
+		case err != unix.EINTR:
+			return 0, errno(err)
+		}
+	}
+}
+
+// HalfClose implements Kernel. A peer that is gone already needs none.
+func (Linux) HalfClose(fd int32) { _ = unix.Shutdown(int(fd), unix.SHUT_WR) }
+
+// Reset implements Kernel.
+func (Linux) Reset(fd int32) {
+	_ = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+}
+
+// Close implements Kernel.
+func (Linux) Close(fd int32) { _ = unix.Close(int(fd)) }
+
+// Descriptors implements Kernel.
+func (Linux) Descriptors() ([]int32, error) {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return nil, fmt.Errorf("list descriptors: %w", err)
+	}
+	var fds []int32
+	for _, entry := range entries {
+		n, err := strconv.Atoi(entry.Name())
+		if err != nil || n < 3 {
+			continue
+		}
+		var st unix.Stat_t
+		if unix.Fstat(n, &st) != nil { // the directory's own, closed by now
+			continue
+		}
+		if kind := st.Mode & unix.S_IFMT; kind == unix.S_IFSOCK || kind == unix.S_IFIFO {
+			fds = append(fds, int32(n))
+		}
+	}
+	return fds, nil
+}
+
+// LocalPort implements Kernel.
+func (Linux) LocalPort(fd int32) uint16 {
+	if kind, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TYPE); err != nil || kind != unix.SOCK_STREAM {
+		return 0
+	}
+	sa, err := unix.Getsockname(int(fd))
+	if err != nil {
+		return 0
+	}
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return uint16(sa.Port)
+	case *unix.SockaddrInet6:
+		return uint16(sa.Port)
+	default:
+		return 0
+	}
+}

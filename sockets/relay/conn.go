@@ -1,0 +1,171 @@
+package relay
+
+import (
+	"autoglm-sidecar/sockets/arena"
+	"autoglm-sidecar/sockets/gate"
+	"autoglm-sidecar/sockets/kernel"
+	"autoglm-sidecar/sockets/loop"
+)
+
+// conn is a lane's side of one slot: a working copy of its record, and what can be found out again after a death.
+type conn struct {
+	r     arena.Record // working copy; nothing outside sees it before commit
+	slot  *arena.Slot
+	areas arena.Areas
+	index int32
+	seq   uint32 // tells this connection's events from those of the one before in the slot
+
+	// What the descriptors were last known to be ready for.
+	clientIn, clientOut, workerIn, workerOut bool
+	// What they are watched for; 0: not at all.
+	clientWatch, workerWatch uint32
+
+	connected bool // the worker's connection stands
+	lifeGone  bool // its life has exited
+	mute      bool // the worker takes no more of the request
+
+	scanned   int   // bytes of the head, or of the answer's, that were looked at
+	since     int64 // when the phase began
+	lastSent  int64 // when the client was last given something
+	lastToken int64 // when a piece of its answer last moved
+	lastBeat  int64 // when a heartbeat was last tried
+	timerAt   int64 // when the wheel will look at it, 0: never
+	retryAt   int64 // when a stream whose connection failed enters again, 0: it waits in the gate's queue
+	retries   uint
+	judgeAt   int64 // when an answer that ended by the worker's FIN is believed
+	closeAt   int64 // when a lingering client is left
+
+	dropped kernel.Worker // to be closed once the record says so
+	left    int64         // life that the stream has left, to be told to the gate then
+}
+
+// Sides of a connection in an event's token.
+const (
+	clientSide = iota
+	workerSide
+)
+
+func (c *conn) token(side uint64) uint64 { return uint64(c.seq)<<32 | uint64(c.index)<<1 | side }
+
+func (c *conn) key() uint64 { return c.token(clientSide) }
+
+func (c *conn) worker() kernel.Worker {
+	return kernel.Worker{Socket: c.r.Worker, PipeR: c.r.PipeR, PipeW: c.r.PipeW}
+}
+
+func (c *conn) of(life int64) bool { return c.r.Phase == arena.Relay && c.r.Life == life }
+
+func (c *conn) ticket(lane int) gate.Ticket {
+	return gate.Ticket{Arrived: c.r.Arrived, Slot: c.index, Loop: int32(lane)}
+}
+
+// clientBlocked: there is something for the client and it takes nothing now.
+func (c *conn) clientBlocked() bool { return !c.clientOut && c.toClient() > 0 }
+
+// toClient is how many bytes may be sent to the client.
+func (c *conn) toClient() int64 { return c.r.Down.Safe - c.slot.Noted.DownGiven }
+
+// toWorker is how many bytes may be sent to the worker.
+func (c *conn) toWorker() int64 { return c.r.Up.Safe - c.slot.Noted.UpGiven }
+
+func (c *conn) watchedWorker() bool { return c.r.Worker >= 0 && c.connected }
+
+// unjudged is what was read from the client, or from the worker, and not judged.
+func (c *conn) unjudgedUp() []byte {
+	h := &c.r.Up
+	return c.areas.UpIn[h.Judged-h.InBase : c.slot.Noted.UpTaken-h.InBase]
+}
+
+func (c *conn) unjudgedDown() []byte {
+	h := &c.r.Down
+	return c.areas.DownIn[h.Judged-h.InBase : c.slot.Noted.DownTaken-h.InBase]
+}
+
+// roomUp is the free end of the output towards the worker, roomDown towards the client.
+func (c *conn) roomUp() []byte { return c.areas.UpOut[c.r.Up.Out-c.r.Up.OutBase:] }
+
+func (c *conn) roomDown() []byte { return c.areas.DownOut[c.r.Down.Out-c.r.Down.OutBase:] }
+
+// say appends b to the client's output; it must fit.
+func (c *conn) say(b []byte) { c.r.Down.Out += int64(copy(c.roomDown(), b)) }
+
+func (c *conn) sayString(s string) { c.r.Down.Out += int64(copy(c.roomDown(), s)) }
+
+// sayChunk appends b as one chunk.
+func (c *conn) sayChunk(b []byte) {
+	c.sayChunkSize(len(b))
+	c.say(b)
+	c.sayString("\r\n")
+}
+
+// rewind begins an output area anew where everything in it was given. It may stay uncommitted: the record in force
+// has nothing to send either.
+func rewind(h *arena.Half, given int64) {
+	if h.Out == given {
+		h.OutBase = given
+	}
+}
+
+// compact moves what an output area still holds to its front, where little room is left behind it. It says whether it
+// did: then the record must be committed before anything is appended, for the one in force points to where the bytes
+// were. A move that would overlap is not made, since a death could tear it.
+func compact(h *arena.Half, out []byte, given int64) bool {
+	rest, free := h.Out-given, given-h.OutBase
+	if rest == 0 || rest > free || h.Out-h.OutBase < int64(len(out))/2 {
+		return false
+	}
+	copy(out, out[free:free+rest])
+	h.OutBase = given
+	return true
+}
+
+// rewindIn begins an input area anew where everything in it was judged. It must be committed before the next read.
+func rewindIn(h *arena.Half, taken int64) {
+	if h.Judged == taken {
+		h.InBase = taken
+	}
+}
+
+// compactIn moves what wasn't judged yet to the front of its area, where a read of want bytes finds no room. It may be
+// called only while the record in force has judged just as much, and it must be committed before the read.
+func compactIn(h *arena.Half, in []byte, taken, want int64) bool {
+	rest, free := taken-h.Judged, h.Judged-h.InBase
+	if free == 0 || rest > free || taken-h.InBase+want <= int64(len(in)) {
+		return false
+	}
+	copy(in, in[free:free+rest])
+	h.InBase = h.Judged
+	return true
+}
+
+// watchFor tells the poller what a descriptor is to be watched for, where that isn't what it is watched for already.
+// Being woken for nothing is cheaper than telling it: what is no longer wanted is dropped when it has fired.
+func watchFor(p poller, fd int32, token uint64, watched *uint32, want uint32, fired bool) {
+	if fd < 0 || want == *watched || want&^*watched == 0 && *watched != 0 && !fired {
+		return
+	}
+	var err error
+	switch {
+	case *watched == 0:
+		err = p.Watch(fd, token, want)
+	case want == 0:
+		err = p.Unwatch(fd)
+	default:
+		err = p.Rewatch(fd, token, want)
+	}
+	if err != nil {
+		// Only a lack of kernel memory or a descriptor of ours that isn't one can be behind this. Going on would
+		// leave a stream that nobody wakes: die, and let the next runner watch everything anew.
+		panic(err)
+	}
+	*watched = want
+}
+
+// poller is what a lane needs of a loop.Poller.
+type poller interface {
+	Watch(fd int32, token uint64, events uint32) error
+	Rewatch(fd int32, token uint64, events uint32) error
+	Unwatch(fd int32) error
+	Wake()
+	Run(handle func([]loop.Event) bool, tick func() bool) error
+}

@@ -1,0 +1,161 @@
+package relay
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"autoglm-sidecar/sockets/kernel"
+)
+
+const chatHead = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+func chunk(s string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(s), s) }
+
+func token(text string) string {
+	return `data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"content":"` + text + `"},"finish_reason":null}]}` + "\n\n"
+}
+
+func finished(reason string) string {
+	return `data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"` + reason + `"}]}` + "\n\n"
+}
+
+const done = "data: [DONE]\n\n"
+
+// chat is a stream of events, and the same in chunks that don't care for where events end.
+func chat(tokens int) (events, chunks string) {
+	var b strings.Builder
+	for i := range tokens {
+		b.WriteString(token(fmt.Sprintf("token-%d", i)))
+	}
+	b.WriteString(finished("stop") + done)
+	events = b.String()
+	for rest, n := events, 97; rest != ""; n = n*7%401 + 1 {
+		n = min(n, len(rest))
+		chunks += chunk(rest[:n])
+		rest = rest[n:]
+	}
+	return events, chunks
+}
+
+func post(path, body string) string {
+	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
+}
+
+func pattern(n int) string {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte('a' + (i*i/7+i)%26)
+	}
+	return string(b)
+}
+
+// busy is a world in which each kind of stream is under way at once, and what each client must get.
+func busy(t testing.TB, seed uint64, overUnix bool) (*world, []string) {
+	w := newWorld(t, seed, overUnix)
+	w.kernel.Most = 900
+	events, chunks := chat(6)
+	upload := pattern(9000)
+	w.answers = map[string]answer{
+		"/v1/chat/completions": {bytes: chatHead + chunks + "0\r\n\r\n"},
+		"/upload":              {bytes: "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nthank", keep: true},
+		"/plain":               {bytes: "HTTP/1.1 200 OK\r\nContent-Length: 3000\r\n\r\n" + pattern(3000)},
+		"/close":               {bytes: "HTTP/1.0 200 OK\r\n\r\n" + pattern(1500)},
+	}
+	w.connect(post("/v1/chat/completions", `{"stream":true}`))
+	w.connect("POST /upload HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(upload[:4000]) + chunk(upload[4000:]) + "0\r\n\r\n")
+	w.connect("GET /plain HTTP/1.1\r\nHost: x\r\n\r\n", "GET /close HTTP/1.1\r\nHost: x\r\n\r\n")
+	w.connect("GET / HTTP/1.1\nHost: x\r\n\r\n")
+	return w, []string{events, "thank", pattern(3000) + pattern(1500), ""}
+}
+
+// whole says what is wrong with what the clients of a busy world got.
+func whole(w *world, want []string) error {
+	for i, c := range w.clients {
+		answers, err := c.responses()
+		if err != nil {
+			return fmt.Errorf("client %d: %w", i, err)
+		}
+		if i == 3 {
+			if answers[0].status != 400 {
+				return fmt.Errorf("client 3: a malformed head got %d", answers[0].status)
+			}
+			continue
+		}
+		var got string
+		for _, a := range answers {
+			got += a.body
+		}
+		if got != want[i] {
+			return fmt.Errorf("client %d: got\n%q\nwant\n%q", i, got, want[i])
+		}
+	}
+	if string(w.seen["/upload"]) != pattern(9000) {
+		return fmt.Errorf("the worker got another upload: %d bytes", len(w.seen["/upload"]))
+	}
+	return nil
+}
+
+// play runs a busy world in which the runner is killed at each of the given counts of kernel calls and arena stores.
+func play(t testing.TB, seed uint64, overUnix bool, lies func(kernel.Kernel) kernel.Kernel, kills ...int) (points, deaths int, w *world, err error) {
+	w, want := busy(t, seed, overUnix)
+	w.lies = lies
+	point := func() {
+		points++
+		if len(kills) > 0 && points == kills[0] {
+			kills = kills[1:]
+			panic(killed{})
+		}
+	}
+	w.kernel.Hook = func(string) { point() }
+	w.arena.Crash = point
+	deaths = w.survive(w.start)
+	died, err := w.run()
+	if err == nil {
+		err = whole(w, want)
+	}
+	return points, deaths + died, w, err
+}
+
+func TestBusyWorldWithoutADeath(t *testing.T) {
+	for _, overUnix := range []bool{false, true} {
+		for seed := range uint64(20) {
+			if _, _, _, err := play(t, seed, overUnix, nil); err != nil {
+				t.Fatalf("seed %d, unix %v: %v", seed, overUnix, err)
+			}
+		}
+	}
+}
+
+func TestKilledAtEveryPoint(t *testing.T) {
+	for _, overUnix := range []bool{false, true} {
+		points, _, _, err := play(t, 1, overUnix, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var found Counts
+		for at := 1; at <= points; at++ {
+			_, deaths, w, err := play(t, 1, overUnix, nil, at, at+1+at%7) // every second death is within the take-over
+			if err != nil {
+				t.Fatalf("unix %v, killed at point %d of %d (%d deaths): %v\n%+v", overUnix, at, points, deaths, err, w.relay.counts())
+			}
+			if deaths == 0 {
+				t.Fatalf("unix %v, point %d of %d: nobody died", overUnix, at, points)
+			}
+			c := w.relay.counts().TakeOver
+			if c.Impossible > 0 || c.Poisoned > 0 {
+				t.Fatalf("unix %v, killed at point %d: %+v", overUnix, at, c)
+			}
+			found.TakeOver.Untaken += c.Untaken
+			found.TakeOver.Ungiven += c.Ungiven
+			found.TakeOver.Adopted += c.Adopted
+			found.TakeOver.Unjudged += c.Unjudged
+			found.TakeOver.Unsent += c.Unsent
+			found.TakeOver.Orphans += c.Orphans
+		}
+		t.Logf("unix %v: %d points; windows hit: %+v", overUnix, points, found.TakeOver)
+		if f := found.TakeOver; f.Untaken == 0 || f.Ungiven == 0 || f.Adopted == 0 || f.Unjudged == 0 || f.Unsent == 0 || f.Orphans == 0 {
+			t.Errorf("a window was never hit: %+v", f)
+		}
+	}
+}

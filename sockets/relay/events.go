@@ -1,0 +1,153 @@
+package relay
+
+import (
+	"autoglm-sidecar/sockets/arena"
+	"autoglm-sidecar/sockets/http1"
+	"autoglm-sidecar/sockets/openai"
+	"autoglm-sidecar/sockets/sse"
+)
+
+// openSize is the size line of a chunk whose size isn't known yet: four digits hold an area's length.
+const openSize = "0000\r\n"
+
+// takeEvents takes a piece of an event stream. Whole events may be sent as soon as they are judged; the beginning of
+// one goes to the output too, behind the safe end, and waits there for its rest. So between two sends there always
+// is the end of an event, where a heartbeat, or an error, may stand.
+func (l *lane) takeEvents(c *conn, p []byte) {
+	r := &c.r
+	if r.Down.Safe < r.Down.Out { // an event is under way
+		n := r.Events.Next(p)
+		if n < 0 {
+			c.say(p)
+			return
+		}
+		c.say(p[:n])
+		c.closeChunk()
+		if cause := c.judge(c.pending()); cause != arena.NoCause {
+			l.cut(c, cause, "")
+			return
+		}
+		c.sayString(c.afterChunk())
+		r.Down.Safe = r.Down.Out
+		p = p[n:]
+	}
+	whole := 0
+	for {
+		n := r.Events.Next(p[whole:])
+		if n < 0 {
+			break
+		}
+		if cause := c.judge(p[whole : whole+n]); cause != arena.NoCause {
+			c.sayData(p[:whole]) // what was good goes on
+			r.Down.Safe = r.Down.Out
+			l.cut(c, cause, "")
+			return
+		}
+		whole += n
+	}
+	c.sayData(p[:whole])
+	r.Down.Safe = r.Down.Out
+	if rest := p[whole:]; len(rest) > 0 {
+		c.openChunk()
+		c.say(rest)
+	}
+}
+
+// openChunk begins a chunk for an event that comes in pieces, so that its bytes lie together.
+func (c *conn) openChunk() {
+	if c.r.Framing == http1.FramingChunked {
+		c.sayString(openSize)
+	}
+}
+
+// pending is the event under way: what lies behind the safe end, less its chunk's size line.
+func (c *conn) pending() []byte {
+	h := &c.r.Down
+	b := c.areas.DownOut[h.Safe-h.OutBase : h.Out-h.OutBase]
+	if c.r.Framing == http1.FramingChunked {
+		b = b[len(openSize):]
+	}
+	return b
+}
+
+// closeChunk writes the size into an open chunk's size line.
+func (c *conn) closeChunk() {
+	if c.r.Framing != http1.FramingChunked {
+		return
+	}
+	const digits = "0123456789abcdef"
+	n := len(c.pending())
+	line := c.areas.DownOut[c.r.Down.Safe-c.r.Down.OutBase:]
+	for i := range 4 {
+		line[i] = digits[n>>(12-4*i)&0xf]
+	}
+}
+
+// afterChunk is what stands behind a chunk's payload.
+func (c *conn) afterChunk() string {
+	if c.r.Framing == http1.FramingChunked {
+		return "\r\n"
+	}
+	return ""
+}
+
+// endEvents deals with what a stream's end leaves: an event without its end may be passed on only where nobody
+// judges, since a client drops it or fails.
+func (l *lane) endEvents(c *conn) {
+	if c.r.Has(arena.EventStream) && c.r.Down.Safe < c.r.Down.Out && !c.r.Has(arena.LastChunkDown) {
+		if c.r.Events.Whole() {
+			if cause := c.judge(c.pending()); cause != arena.NoCause {
+				l.cut(c, cause, "")
+				return
+			}
+		}
+		c.passPending()
+	}
+}
+
+// passPending lets the event under way go as it is.
+func (c *conn) passPending() {
+	c.closeChunk()
+	c.sayString(c.afterChunk())
+	c.r.Down.Safe = c.r.Down.Out
+}
+
+// makeOpaque gives up on the events of a stream that has one longer than our room: from here on its bytes just pass.
+func (l *lane) makeOpaque(c *conn) {
+	c.passPending()
+	c.r.Clear(arena.EventStream | arena.Judged)
+	c.r.Set(arena.Opaque)
+	l.relay.Log.Warn("event longer than the buffer: this stream's end can't be judged any more", "request", string(c.slot.ID.Value()))
+}
+
+// judge shows one whole event to the dialect, and says why the stream is to be cut there, if it is.
+func (c *conn) judge(event []byte) arena.Cause {
+	if !c.r.Has(arena.Judged) {
+		return arena.NoCause
+	}
+	switch c.r.Dialect.Event(event) {
+	case openai.Abort:
+		return arena.Abort
+	case openai.ErrorEvent:
+		return arena.ErrorEvent
+	case openai.Early:
+		return arena.Truncated
+	case openai.Forward, openai.Good:
+	}
+	return arena.NoCause
+}
+
+// heartbeat puts a comment into an event stream that has been silent, where it is between two events and the client
+// has taken everything.
+func (l *lane) heartbeat(c *conn) {
+	r := &c.r
+	c.lastBeat = l.now
+	if r.Down.Safe != r.Down.Out || c.toClient() > 0 || !r.Has(arena.AnswerBegun) || r.Has(arena.LastChunkDown) {
+		return
+	}
+	rewind(&r.Down, c.slot.Noted.DownGiven)
+	c.sayData([]byte(sse.Heartbeat))
+	r.Down.Safe = r.Down.Out
+	l.commit(c)
+	l.count.Heartbeats.Add(1)
+}

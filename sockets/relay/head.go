@@ -1,0 +1,316 @@
+package relay
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"autoglm-sidecar/sockets/arena"
+	"autoglm-sidecar/sockets/gate"
+	"autoglm-sidecar/sockets/http1"
+	"autoglm-sidecar/sockets/openai"
+)
+
+const (
+	// headTime is how long a head may take from its first byte: a client that drips holds no slot for ever.
+	headTime = 30 * time.Second
+	// headRead is how much is read at once while a head is expected. Small, so that what is read beyond it is small,
+	// and the next head finds room behind it without a move that a death could tear.
+	headRead = arena.InSize - http1.MaxHead
+	// connectTime is how long a worker's address may stay silent.
+	connectTime = 10 * time.Second
+	// retryFirst and retryMost bound the pause before a stream whose connection failed tries again.
+	retryFirst, retryMost = 50 * time.Millisecond, time.Second
+)
+
+// readHead reads a request's head and asks the gate. It says whether the phase has changed.
+func (l *lane) readHead(c *conn) bool {
+	for {
+		if head := c.unjudgedUp(); len(head) > 0 {
+			end, bad := http1.FindHeadEnd(head, c.scanned)
+			switch {
+			case bad != nil:
+				l.refuseHead(c, bad)
+				return true
+			case end > 0:
+				l.enter(c, head[:end])
+				return true
+			}
+			c.scanned = len(head)
+		}
+		if !c.clientIn {
+			return false
+		}
+		if !l.readClient(c, headRead) {
+			return false
+		}
+	}
+}
+
+// readClient reads once from the client, at most limit bytes. It says whether something came; where the client has
+// ended, it ends the connection.
+func (l *lane) readClient(c *conn, limit int) bool {
+	h, taken := &c.r.Up, c.slot.Noted.UpTaken
+	// Before the worker has got a byte the head must stay: the stream may have to go back to the gate.
+	if (c.r.Phase != arena.Relay || c.slot.Noted.UpGiven > 0) && compactIn(h, c.areas.UpIn, taken, headRead) {
+		l.commit(c)
+	}
+	free := c.areas.UpIn[taken-h.InBase:]
+	if len(free) == 0 {
+		if c.r.Phase == arena.Head {
+			l.refuse(c, 431, "head_too_large", "the request's head is too large")
+		}
+		return false
+	}
+	limit = min(limit, len(free))
+	n, e := l.k.Read(c.r.Client, free[:limit])
+	switch {
+	case e == unix.EAGAIN:
+		c.clientIn = false
+		return false
+	case e != 0 || n == 0:
+		l.clientGone(c)
+		return false
+	}
+	c.clientIn = n == limit // after a short read there is no more: epoll will say
+	if c.r.Phase == arena.Head && taken == h.Judged {
+		c.since = l.now // the head's time begins with its first byte
+	}
+	l.arena.Note(&c.slot.Noted.UpTaken, taken+int64(n))
+	return true
+}
+
+// refuseHead answers a head that is no HTTP.
+func (l *lane) refuseHead(c *conn, bad *http1.Malformed) {
+	l.arrive(c)
+	l.refuse(c, bad.Status, "malformed_request", bad.Reason)
+}
+
+// arrive begins a stream whose head (or what should have been one) is there.
+func (l *lane) arrive(c *conn) {
+	l.count.Streams.Add(1)
+	r := &c.r
+	r.Arrived, r.Life, r.Flags, r.Outcome, r.Cause, r.Status = l.now, 0, 0, arena.Pending, arena.NoCause, 0
+	r.HeadAt, r.HeadLen, r.Minor, r.Method, r.Kind = r.Up.Judged, 0, 1, http1.MethodOther, openai.Unknown
+	c.retries = 0
+	l.name(c, nil)
+}
+
+// enter parses a whole head and takes the stream to the gate.
+func (l *lane) enter(c *conn, head []byte) {
+	l.arrive(c)
+	r, q := &c.r, &l.request
+	if bad := http1.ParseRequest(head, q); bad != nil {
+		l.refuse(c, bad.Status, "malformed_request", bad.Reason)
+		return
+	}
+	r.HeadLen, r.Method, r.Minor = int32(len(head)), q.Method, q.Minor
+	target := q.Target.Of(head)
+	r.Kind = openai.KindOf(q.MethodName.Of(head), target)
+	l.name(c, q.RequestID.Of(head))
+	if q.KeepAlive {
+		r.Set(arena.KeepAlive)
+	}
+	if q.Upgrade || q.Method == http1.MethodConnect {
+		l.refuse(c, 501, "not_supported", "CONNECT and protocol upgrades are not relayed")
+		return
+	}
+	verdict, life := l.gate.Enter(c.ticket(l.id))
+	if verdict == gate.Pass {
+		l.begin(c, head, life)
+		return
+	}
+	l.wait(c, verdict)
+}
+
+// name gives the stream its request id: the client's own, or a new one.
+func (l *lane) name(c *conn, given []byte) {
+	if len(given) > 0 && len(given) <= len(c.slot.ID.Bytes) {
+		c.slot.ID.Set(given)
+		return
+	}
+	var random [12]byte
+	rand.Read(random[:])
+	id := hex.AppendEncode([]byte("req-"), random[:])
+	c.slot.ID.Set(id)
+}
+
+// wait follows a verdict that isn't Pass.
+func (l *lane) wait(c *conn, verdict gate.Verdict) {
+	switch verdict {
+	case gate.Held:
+		if !c.r.Has(arena.Waited) {
+			c.r.Set(arena.Waited)
+			c.r.HoldUntil = l.now + int64(l.relay.Hold)
+			l.count.Waited.Add(1)
+		}
+		c.r.Phase = arena.Held
+		c.since = l.now
+		l.commit(c)
+	case gate.Full:
+		l.refuse(c, 503, "worker_unavailable", "the worker is not serving now and no more requests can wait for it")
+	default:
+		l.refuse(c, 503, "worker_unavailable", l.gate.Stats().Reason)
+	}
+}
+
+// granted takes what the gate has posted to a stream that waited.
+func (l *lane) granted(g gate.Grant) {
+	c := l.conns[g.Slot]
+	if c == nil || c.r.Phase != arena.Held || c.r.Arrived != g.Arrived {
+		if g.Verdict == gate.Pass {
+			l.gate.Exit(g.Life) // its client left meanwhile
+		}
+		return
+	}
+	if g.Verdict == gate.Pass {
+		arena.Max(&l.count.LongestHold, l.now-c.r.Arrived)
+		l.begin(c, l.headAgain(c), g.Life)
+	} else {
+		l.refuse(c, 503, "worker_unavailable", l.gate.Stats().Reason)
+	}
+	l.work(c)
+}
+
+// headAgain parses the head of a stream that waited; it lies where it lay.
+func (l *lane) headAgain(c *conn) []byte {
+	from := c.r.HeadAt - c.r.Up.InBase
+	head := c.areas.UpIn[from : from+int64(c.r.HeadLen)]
+	if bad := http1.ParseRequest(head, &l.request); bad != nil {
+		panic("relay: a head that was taken isn't taken any more: " + bad.Reason)
+	}
+	return head
+}
+
+// begin connects a stream that passed to its life, with its head (l.request) as the first output.
+func (l *lane) begin(c *conn, head []byte, life int64) {
+	t := l.relay.target.Load()
+	if t == nil || t.life != life { // the life has gone between the grant and now
+		l.back(c, life, false)
+		return
+	}
+	w, e := l.k.Connect(t.to)
+	if e != 0 {
+		l.unreachable(c, life)
+		return
+	}
+	// The record says that there is no worker, so these belong to nobody yet.
+	n := &c.slot.Noted
+	l.arena.Note(&n.UpGiven, 0)
+	l.arena.Note(&n.DownTaken, 0)
+	l.arena.Note(&n.Piped, 0)
+
+	r, q := &c.r, &l.request
+	r.Phase, r.Life = arena.Relay, life
+	r.Worker, r.PipeR, r.PipeW = w.Socket, w.PipeR, w.PipeW
+	r.Up.OutBase, r.Up.Safe, r.Up.Out = 0, 0, 0
+	r.Down.InBase, r.Down.Judged = 0, 0
+	edited := http1.AppendRequest(c.areas.UpOut[:0], head, q, http1.RequestEdit{RequestID: c.slot.ID.Value()})
+	if len(edited) > len(c.areas.UpOut) {
+		panic("relay: an edited head is longer than its area")
+	}
+	r.Up.Out = int64(len(edited))
+	r.Up.Safe = r.Up.Out
+	r.Up.Judged = r.HeadAt + int64(r.HeadLen)
+	r.Request = http1.NewBody(q.Framing, q.Length)
+	r.Clear(arena.RequestDone | arena.AnswerBegun | arena.Continue | arena.ChunkedUp | arena.LastChunkUp)
+	switch {
+	case q.Framing == http1.FramingNone:
+		r.Set(arena.RequestDone)
+	case q.ExpectContinue:
+		r.Set(arena.Continue)
+	}
+	if q.Framing == http1.FramingChunked {
+		r.Set(arena.ChunkedUp)
+	}
+	l.commit(c)
+	c.connected, c.workerOut, c.workerIn, c.lifeGone, c.scanned, c.since = false, false, false, false, 0, l.now
+}
+
+// connect ends the wait for the worker's connection. It says whether it stands.
+func (l *lane) connect(c *conn) bool {
+	if !c.workerOut {
+		return false
+	}
+	if e := l.k.Connected(c.r.Worker); e != 0 {
+		l.unreachable(c, c.r.Life)
+		return false
+	}
+	c.connected, c.retries = true, 0
+	if c.r.Has(arena.Continue) { // now the body will be read
+		c.r.Clear(arena.Continue)
+		if c.r.Minor >= 1 && len(c.unjudgedUp()) == 0 {
+			rewind(&c.r.Down, c.slot.Noted.DownGiven)
+			c.sayString("HTTP/1.1 100 Continue\r\n\r\n")
+			c.r.Down.Safe = c.r.Down.Out
+		}
+		l.commit(c)
+	}
+	return true
+}
+
+// unreachable: nobody listens where the life should. Nothing was given, so the stream waits and tries again.
+func (l *lane) unreachable(c *conn, life int64) {
+	if l.relay.Unreachable != nil {
+		l.relay.Unreachable(life)
+	}
+	l.back(c, life, true)
+}
+
+// back takes a stream of which its life got no byte to the gate again, to the place that its arrival gives it; after
+// a pause where its connection failed, since an open gate would let it pass at once.
+func (l *lane) back(c *conn, life int64, pause bool) {
+	l.unsend(c)
+	if pause {
+		l.gate.Exit(life)
+		c.retryAt = l.now + int64(min(retryFirst<<c.retries, retryMost))
+		c.retries = min(c.retries+1, 6)
+		return
+	}
+	verdict, again := l.gate.Return(c.ticket(l.id), life)
+	l.entered(c, verdict, again)
+}
+
+// unsend makes a stream one that waits, with its whole request before it.
+func (l *lane) unsend(c *conn) {
+	r := &c.r
+	c.detach()
+	r.Phase, r.Life = arena.Held, 0
+	r.Up.Judged = r.HeadAt
+	r.Up.OutBase, r.Up.Safe, r.Up.Out = 0, 0, 0
+	if !r.Has(arena.Waited) {
+		r.Set(arena.Waited)
+		r.HoldUntil = l.now + int64(l.relay.Hold)
+		l.count.Waited.Add(1)
+	}
+	c.since = l.now
+	l.commit(c)
+}
+
+// again enters a stream whose pause is over.
+func (l *lane) again(c *conn) {
+	c.retryAt = 0
+	verdict, life := l.gate.Enter(c.ticket(l.id))
+	l.entered(c, verdict, life)
+}
+
+func (l *lane) entered(c *conn, verdict gate.Verdict, life int64) {
+	switch verdict {
+	case gate.Pass:
+		l.begin(c, l.headAgain(c), life)
+	case gate.Held:
+	default:
+		l.wait(c, verdict)
+	}
+}
+
+// holdOver: a stream has waited as long as it may.
+func (l *lane) holdOver(c *conn) {
+	if c.retryAt == 0 && !l.gate.Forget(c.ticket(l.id)) {
+		return // its grant is in the mail
+	}
+	c.retryAt = 0
+	l.refuse(c, 503, "worker_unavailable", "the worker did not come back within the time that requests are held")
+}

@@ -1,0 +1,375 @@
+package relay
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"autoglm-sidecar/sockets/arena"
+	"autoglm-sidecar/sockets/gate"
+	"autoglm-sidecar/sockets/http1"
+	"autoglm-sidecar/sockets/kernel"
+	"autoglm-sidecar/sockets/loop"
+)
+
+// lane is one loop's share of the connections: the slots whose number falls to it.
+type lane struct {
+	relay *Relay
+	id    int
+	k     kernel.Kernel
+	arena *arena.Arena
+	gate  *gate.Gate
+	count *arena.Counters
+	poll  poller
+	mail  *loop.Mailbox[gate.Grant]
+
+	closing atomic.Bool
+
+	mu        sync.Mutex // held while a batch is dealt with; guards everything that follows
+	now       int64
+	wheel     *loop.Wheel
+	conns     []*conn // by slot; nil: free
+	spare     []*conn // of ended connections
+	free      []int32
+	seq       uint32
+	accepting bool
+
+	request  http1.Request  // of the head that was just parsed
+	response http1.Response // likewise
+	scratch  []byte
+}
+
+// frontToken is the listener's.
+const frontToken = loop.MaxToken
+
+func newLane(r *Relay, id int, p poller) *lane {
+	l := &lane{
+		relay: r, id: id, k: r.Kernel, arena: r.Arena, gate: r.gate, count: r.Arena.Counters(id), poll: p,
+		now: r.Kernel.Now(), conns: make([]*conn, r.Arena.Slots()),
+	}
+	l.mail = loop.NewMailbox[gate.Grant](p.Wake)
+	l.wheel = loop.NewWheel(l.now)
+	return l
+}
+
+// prepare lists the free slots; after TakeOver.
+func (l *lane) prepare() {
+	l.free = nil
+	for i := l.arena.Slots() - 1; i >= 0; i-- {
+		if i%len(l.relay.lanes) == l.id && l.conns[i] == nil {
+			l.free = append(l.free, int32(i))
+		}
+	}
+	l.accept(true)
+}
+
+func (l *lane) run() error {
+	l.wakeUp()
+	return l.poll.Run(l.handle, l.tick)
+}
+
+// wakeUp gives each stream of the runner before its first turn: everything may be ready.
+func (l *lane) wakeUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now = l.k.Now()
+	l.prepare()
+	for _, c := range l.conns {
+		if c != nil {
+			l.work(c)
+		}
+	}
+}
+
+// handle deals with a batch of events.
+func (l *lane) handle(events []loop.Event) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now = l.k.Now()
+	for _, g := range l.mail.Take() {
+		l.granted(g)
+	}
+	for _, e := range events {
+		if e.Token == frontToken {
+			l.welcome()
+			continue
+		}
+		if c := l.named(e.Token); c != nil {
+			l.event(c, e.Token&1, e.Events)
+		}
+	}
+	return !l.closing.Load()
+}
+
+// named finds the connection that a token was made for, unless it has ended since.
+func (l *lane) named(token uint64) *conn {
+	i := uint32(token) >> 1
+	if c := l.conns[i]; c != nil && c.seq == uint32(token>>32) {
+		return c
+	}
+	return nil
+}
+
+func (l *lane) tick() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now = l.k.Now()
+	if l.relay.Tick != nil {
+		l.relay.Tick(l.id)
+	}
+	l.accept(true)
+	l.wheel.Advance(l.now, func(key uint64) {
+		if c := l.named(key); c != nil {
+			c.timerAt = 0
+			l.due(c)
+		}
+	})
+	return !l.closing.Load()
+}
+
+// event takes one descriptor's news.
+func (l *lane) event(c *conn, side uint64, e uint32) {
+	if side == clientSide {
+		if e&(loop.Failed|loop.HangUp) != 0 || e&loop.PeerEnded != 0 && c.wantsClient() {
+			// A FIN says that the client asks for no more. Workers take it as 'gone', and so do we: nobody
+			// computes for an empty chair. See docs/limits.md.
+			l.clientGone(c)
+			return
+		}
+		c.clientIn = c.clientIn || e&(loop.Readable|loop.PeerEnded) != 0
+		c.clientOut = c.clientOut || e&loop.Writable != 0
+	} else {
+		c.workerIn = c.workerIn || e&(loop.Readable|loop.PeerEnded|loop.HangUp|loop.Failed) != 0
+		c.workerOut = c.workerOut || e&(loop.Writable|loop.HangUp|loop.Failed) != 0
+	}
+	l.work(c)
+}
+
+// wantsClient: the client's leaving would change something.
+func (c *conn) wantsClient() bool { return c.r.Phase == arena.Held || c.r.Phase == arena.Relay }
+
+// work drives a connection as far as it goes now, under its name, so that a death here is known as its.
+func (l *lane) work(c *conn) {
+	l.count.Working.Store(int64(c.index) + 1)
+	l.advance(c)
+	l.count.Working.Store(0)
+}
+
+// advance is the state machine: each phase does what it can and says whether the next one may go on.
+func (l *lane) advance(c *conn) {
+	for goOn := true; goOn; {
+		switch c.r.Phase {
+		case arena.Head:
+			goOn = l.readHead(c)
+		case arena.Held:
+			goOn = false
+		case arena.Relay:
+			goOn = l.relayBoth(c)
+		case arena.Flush:
+			goOn = l.flush(c)
+		case arena.Linger:
+			goOn = l.linger(c)
+		}
+		if l.conns[c.index] != c {
+			return // it ended
+		}
+	}
+	l.watch(c)
+	l.schedule(c)
+}
+
+// relayBoth moves the request and the answer. The request goes first: an answer may need it.
+func (l *lane) relayBoth(c *conn) bool {
+	if !c.connected && !l.connect(c) {
+		return c.r.Phase != arena.Relay
+	}
+	l.pumpUp(c)
+	if c.r.Phase == arena.Relay {
+		l.pumpDown(c)
+	}
+	return c.r.Phase != arena.Relay
+}
+
+// watch tells the poller what this connection waits for.
+func (l *lane) watch(c *conn) {
+	var client, worker uint32
+	switch c.r.Phase {
+	case arena.Head:
+		client = loop.Readable | loop.PeerEnded
+	case arena.Held:
+		client = loop.PeerEnded
+	case arena.Relay:
+		client = loop.PeerEnded
+		if l.wantsRequest(c) {
+			client |= loop.Readable
+		}
+		switch {
+		case !c.connected:
+			worker = loop.Writable
+		case c.clientBlocked() && c.judgeAt == 0: // even a hang-up is none of our business before there is room
+		case c.judgeAt == 0:
+			worker = loop.Readable | loop.PeerEnded
+		}
+		if c.connected && c.toWorker() > 0 && !c.workerOut && !c.mute {
+			worker |= loop.Writable
+		}
+	case arena.Flush:
+	case arena.Linger:
+		client = loop.Readable | loop.PeerEnded
+	}
+	if c.clientBlocked() {
+		client |= loop.Writable
+	}
+	if client == 0 {
+		client = loop.Failed // told anyway; the client stays in the set
+	}
+	watchFor(l.poll, c.r.Client, c.token(clientSide), &c.clientWatch, client, c.clientIn || c.clientOut && c.clientWatch&loop.Writable != 0)
+	watchFor(l.poll, c.r.Worker, c.token(workerSide), &c.workerWatch, worker, c.workerIn || c.judgeAt != 0 || c.workerOut && c.workerWatch&loop.Writable != 0)
+}
+
+// accept begins or ends to take new clients.
+func (l *lane) accept(on bool) {
+	if on == l.accepting || on && len(l.free) == 0 {
+		return
+	}
+	var err error
+	if on {
+		err = l.poll.Watch(int32(l.relay.Front), frontToken, loop.Readable|loop.Exclusive)
+	} else {
+		err = l.poll.Unwatch(int32(l.relay.Front))
+	}
+	if err != nil {
+		panic(err) // as in watchFor
+	}
+	l.accepting = on
+}
+
+// welcome accepts who waits at the front, a few at a time so that streams go on.
+func (l *lane) welcome() {
+	for range 16 {
+		if len(l.free) == 0 && !l.shed() {
+			l.count.Stalled.Add(1)
+			l.accept(false)
+			return
+		}
+		fd, e := l.k.Accept(l.relay.Front)
+		switch e {
+		case 0:
+			l.work(l.admit(fd))
+		case unix.EAGAIN:
+			return
+		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
+			l.count.Stalled.Add(1)
+			l.accept(false) // until the next tick
+			return
+		default: // that client is gone; the next one may not be
+		}
+	}
+}
+
+// admit gives a client's connection a slot. Before this the connection is nobody's, and a take-over finds it so.
+func (l *lane) admit(fd int32) *conn {
+	i := l.free[len(l.free)-1]
+	l.free = l.free[:len(l.free)-1]
+	r := arena.Record{Client: fd, Worker: -1, PipeR: -1, PipeW: -1, Phase: arena.Head}
+	l.arena.Fill(int(i), &r)
+	l.count.Accepted.Add(1)
+	c := l.attach(i)
+	c.clientIn = true // the request is often there already
+	return c
+}
+
+// attach makes a conn for a filled slot.
+func (l *lane) attach(i int32) *conn {
+	var c *conn
+	if n := len(l.spare); n > 0 {
+		c, l.spare = l.spare[n-1], l.spare[:n-1]
+	} else {
+		c = new(conn)
+	}
+	l.seq = (l.seq + 1) & (1<<30 - 1) // far from the loop's own tokens
+	*c = conn{
+		r: *l.arena.Committed(int(i)), slot: l.arena.Slot(int(i)), areas: l.arena.Areas(int(i)), index: i, seq: l.seq,
+		since: l.now, lastSent: l.now, lastToken: l.now, clientOut: true, dropped: kernel.None,
+	}
+	l.conns[i] = c
+	return c
+}
+
+// shed closes the connection that has been idle longest, where there is one.
+func (l *lane) shed() bool {
+	var longest *conn
+	for _, c := range l.conns {
+		if c != nil && c.idle() && (longest == nil || c.since < longest.since) {
+			longest = c
+		}
+	}
+	if longest == nil {
+		return false
+	}
+	l.count.Shed.Add(1)
+	l.release(longest)
+	return true
+}
+
+// idle: between two requests, or before the first.
+func (c *conn) idle() bool { return c.r.Phase == arena.Head && len(c.unjudgedUp()) == 0 }
+
+// commit makes the working copy the slot's record, and then does what had to wait for that.
+func (l *lane) commit(c *conn) {
+	l.arena.Commit(int(c.index), &c.r)
+	if c.dropped != kernel.None {
+		l.closeWorker(c.dropped)
+		c.dropped = kernel.None
+	}
+	if c.left != 0 {
+		life := c.left
+		c.left = 0
+		l.gate.Exit(life)
+	}
+}
+
+func (l *lane) closeWorker(w kernel.Worker) {
+	l.k.Close(w.Socket)
+	if w.PipeR >= 0 {
+		l.k.Close(w.PipeR)
+		l.k.Close(w.PipeW)
+	}
+}
+
+// detach takes the worker's connection out of the record; the next commit closes it.
+func (c *conn) detach() {
+	if c.r.Worker < 0 {
+		return
+	}
+	c.dropped = c.worker()
+	c.r.Worker, c.r.PipeR, c.r.PipeW = -1, -1, -1
+	c.workerWatch, c.workerIn, c.workerOut, c.connected, c.mute = 0, false, false, false, false
+	c.judgeAt = 0
+}
+
+// leave ends the stream's time with its life; the next commit tells the gate.
+func (c *conn) leave() {
+	c.detach()
+	c.left = c.r.Life
+}
+
+// release ends the connection: first the slot, then the descriptors, then what others must hear.
+func (l *lane) release(c *conn) {
+	l.arena.Free(int(c.index))
+	if c.r.Phase == arena.Relay {
+		c.leave()
+	}
+	if c.dropped != kernel.None {
+		l.closeWorker(c.dropped)
+	}
+	l.k.Close(c.r.Client)
+	l.arena.Wipe(int(c.index))
+	l.conns[c.index] = nil
+	l.free = append(l.free, c.index)
+	l.spare = append(l.spare, c)
+	if c.left != 0 {
+		l.gate.Exit(c.left)
+	}
+}

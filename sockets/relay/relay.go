@@ -1,0 +1,247 @@
+// Package relay carries the streams between clients and the worker. A stream is a small state machine in a slot of
+// the arena: its head is read, it enters at the gate, a connection to the life is made, the request goes there and
+// the answer comes back, its end is judged. Nothing is sent before it was judged and committed, so a runner that
+// takes over goes on with each stream at its very byte.
+//
+// The walk of a stream, a file each: lane.go (accept, events), head.go (the request's head, the gate), request.go
+// (the request on its way to the worker), answer.go and events.go (the answer on its way back), end.go (how streams
+// end). takeover.go is what a runner does first when there was one before it.
+//
+// What it knows of the supervisor is a number, the life. What it knows of the kernel and of waiting it is given.
+package relay
+
+import (
+	"log/slog"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"autoglm-sidecar/sockets/arena"
+	"autoglm-sidecar/sockets/gate"
+	"autoglm-sidecar/sockets/kernel"
+	"autoglm-sidecar/sockets/loop"
+)
+
+// Options are the relay's settings and neighbours. All are needed but those that say otherwise.
+type Options struct {
+	Arena  *arena.Arena
+	Kernel kernel.Kernel
+	Log    *slog.Logger
+
+	Front int // descriptor of the listener that clients connect to
+	Lanes int // loops; 0: one a processor, at most arena.MaxLoops
+
+	Hold      time.Duration // how long a stream waits at the gate at the most; 0: it doesn't wait, it is refused
+	Waiting   int           // how many may wait; 0: as many as there are slots
+	Heartbeat time.Duration // of silence after which an event stream gets a comment; 0: never
+
+	Drained     func(life int64) // the barrier's second half; must not block
+	Unreachable func(life int64) // a connection to that life's address failed; must not block; nil: nobody asks
+	Tick        func(lane int)   // a lane's sign of life; nil: nobody looks
+}
+
+// Relay is described by its package.
+type Relay struct {
+	Options
+	gate   *gate.Gate
+	lanes  []*lane
+	target atomic.Pointer[target]
+	ends   chan end // to the log; dropped when it is full
+}
+
+// target is where streams that pass go.
+type target struct {
+	life int64
+	to   kernel.Address
+}
+
+// New makes a relay over an arena that may hold streams of a dead runner: TakeOver them before Serve.
+func New(o Options) (*Relay, error) {
+	if o.Lanes == 0 {
+		o.Lanes = runtime.GOMAXPROCS(0)
+	}
+	o.Lanes = min(o.Lanes, arena.MaxLoops)
+	if o.Waiting == 0 {
+		o.Waiting = o.Arena.Slots()
+	}
+	if o.Hold == 0 {
+		o.Waiting = 0
+	}
+	pollers := make([]poller, o.Lanes)
+	for i := range pollers {
+		p, err := loop.New()
+		if err != nil {
+			return nil, err
+		}
+		pollers[i] = p
+	}
+	return assemble(o, pollers), nil
+}
+
+func assemble(o Options, pollers []poller) *Relay {
+	r := &Relay{Options: o, ends: make(chan end, 1024)}
+	r.gate = gate.New(o.Waiting, func(g gate.Grant) { r.lanes[g.Loop].mail.Post(g) }, o.Drained)
+	for i, p := range pollers {
+		r.lanes = append(r.lanes, newLane(r, i, p))
+	}
+	return r
+}
+
+// Serve runs the lanes and the log until Close.
+func (r *Relay) Serve() error {
+	go r.logEnds()
+	errs := make(chan error, len(r.lanes))
+	for _, l := range r.lanes {
+		go func() { errs <- l.run() }()
+	}
+	var first error
+	for range r.lanes {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// Close stops the lanes; streams that are still open end with the process.
+func (r *Relay) Close() {
+	for _, l := range r.lanes {
+		l.closing.Store(true)
+		l.poll.Wake()
+	}
+}
+
+// Freeze stops the lanes where they are and keeps them so: for a process that is about to become another.
+func (r *Relay) Freeze() {
+	for _, l := range r.lanes {
+		l.mu.Lock()
+	}
+}
+
+// Gate is where streams enter. Open it by Open, so that they find the way.
+func (r *Relay) Gate() *gate.Gate { return r.gate }
+
+// Open lets streams pass to life, which listens at to.
+func (r *Relay) Open(life int64, to kernel.Address) {
+	r.target.Store(&target{life, to})
+	r.gate.Open(life)
+}
+
+// LifeGone says that life's process has exited. What lies in its connections is still read; streams that don't come
+// to their end by that are cut, and those of which it had got no byte go back to the gate.
+func (r *Relay) LifeGone(life int64) {
+	r.eachOf(life, func(l *lane, c *conn) {
+		c.lifeGone = true
+		c.workerIn = c.watchedWorker() // one last look, unless the client is in the way
+		l.advance(c)
+		if c.of(life) && !c.workerIn && !c.clientBlocked() {
+			l.workerLost(c, arena.Crash, "the worker died")
+			l.advance(c)
+		}
+	})
+}
+
+// Cut ends every stream that life still has, loudly.
+func (r *Relay) Cut(life int64, cause arena.Cause) {
+	r.eachOf(life, func(l *lane, c *conn) {
+		l.cut(c, cause, "")
+		l.advance(c)
+	})
+}
+
+func (r *Relay) eachOf(life int64, do func(*lane, *conn)) {
+	for _, l := range r.lanes {
+		l.mu.Lock()
+		l.now = r.Kernel.Now()
+		for _, c := range l.conns {
+			if c != nil && c.of(life) {
+				do(l, c)
+			}
+		}
+		l.mu.Unlock()
+	}
+}
+
+// Stats is what people see of the relay.
+type Stats struct {
+	Gate        gate.Stats
+	Connections int
+	Streams     int           // open: waiting, relayed, or being flushed
+	Oldest      time.Duration // of the open streams
+	Counts      Counts
+}
+
+// Counts are the sums of all lanes' counters since the first runner started.
+type Counts struct {
+	Accepted, Streams, Waited, Heartbeats, Shed, Stalled int64
+	Outcomes                                             map[string]int64
+	Cuts                                                 map[string]int64 // by cause
+	LongestHold, LongestGap                              time.Duration    // since Mark
+	TakeOver                                             TakeOverCounts
+}
+
+// TakeOverCounts say what take-overs found.
+type TakeOverCounts struct {
+	Mended, Untaken, Ungiven, Unjudged, Unsent, Adopted, Orphans, Impossible, Poisoned int64
+}
+
+// Stats returns a snapshot.
+func (r *Relay) Stats() Stats {
+	s := Stats{Gate: r.gate.Stats(), Counts: r.counts()}
+	now := r.Kernel.Now()
+	for _, l := range r.lanes {
+		l.mu.Lock()
+		for _, c := range l.conns {
+			if c == nil {
+				continue
+			}
+			s.Connections++
+			if p := c.r.Phase; p == arena.Held || p == arena.Relay || p == arena.Flush {
+				s.Streams++
+				s.Oldest = max(s.Oldest, time.Duration(now-c.r.Arrived))
+			}
+		}
+		l.mu.Unlock()
+	}
+	return s
+}
+
+func (r *Relay) counts() Counts {
+	c := Counts{Outcomes: map[string]int64{}, Cuts: map[string]int64{}}
+	for i := range arena.MaxLoops { // there may have been more lanes in an earlier life
+		from := r.Arena.Counters(i)
+		c.Accepted += from.Accepted.Load()
+		c.Streams += from.Streams.Load()
+		c.Waited += from.Waited.Load()
+		c.Heartbeats += from.Heartbeats.Load()
+		c.Shed += from.Shed.Load()
+		c.Stalled += from.Stalled.Load()
+		for o := arena.Complete; int(o) < len(from.Outcomes); o++ {
+			c.Outcomes[o.String()] += from.Outcomes[o].Load()
+		}
+		for cause := arena.Crash; int(cause) < len(from.Causes); cause++ {
+			c.Cuts[cause.String()] += from.Causes[cause].Load()
+		}
+		c.LongestHold = max(c.LongestHold, time.Duration(from.LongestHold.Load()))
+		c.LongestGap = max(c.LongestGap, time.Duration(from.LongestGap.Load()))
+		t := &c.TakeOver
+		t.Mended += from.Mended.Load()
+		t.Untaken += from.Untaken.Load()
+		t.Ungiven += from.Ungiven.Load()
+		t.Unjudged += from.Unjudged.Load()
+		t.Unsent += from.Unsent.Load()
+		t.Adopted += from.Adopted.Load()
+		t.Orphans += from.Orphans.Load()
+		t.Impossible += from.Impossible.Load()
+		t.Poisoned += from.Poisoned.Load()
+	}
+	return c
+}
+
+// Mark begins a new measure of the longest hold and the longest gap.
+func (r *Relay) Mark() {
+	for i := range arena.MaxLoops {
+		r.Arena.Counters(i).LongestHold.Store(0)
+		r.Arena.Counters(i).LongestGap.Store(0)
+	}
+}
