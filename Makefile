@@ -10,31 +10,22 @@ SHELL := /bin/bash
 
 GO ?= go
 BIN := bin/autoglm-sidecar
-RACE_BIN := bin/autoglm-sidecar-race
 VERSION ?= $(shell tools/version.sh)
 
-# The keeper is the program's entry point. An external linker drops -E without a word: hence no cgo, and internal
-# linking for the race build, which needs it.
+# The keeper is the program's entry point. An external linker drops -E without a word: hence no cgo.
 LDFLAGS := -E autoglm-sidecar/sockets/keeper.Entry -X autoglm-sidecar/supervisor/cli.version=$(VERSION)
-RACE_LDFLAGS := -linkmode=internal $(LDFLAGS)
 
 .PHONY: build
 build: $(BIN) ## the program: one static file for any image
 
-# Always asked for: only go knows whether something changed.
-.PHONY: $(BIN) $(RACE_BIN)
+.PHONY: $(BIN) # always asked for: only go knows whether something changed
 $(BIN):
 	@tools/setup.sh go
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ .
 	@tools/verify.sh $@
 
-$(RACE_BIN):
-	@tools/setup.sh go gcc
-	CGO_ENABLED=1 $(GO) build -race -trimpath -ldflags '$(RACE_LDFLAGS)' -o $@ .
-	@tools/verify.sh $@
-
 .PHONY: test
-test: lint $(BIN) $(RACE_BIN) ## linters, then all tests with -race, then end-to-end tests with the shipped build and a race build
+test: lint build ## linters, all tests with -race, end-to-end tests with the shipped build and a race build
 	@tools/test.sh
 
 .PHONY: lint
@@ -46,9 +37,22 @@ lint: ## gofumpt, vet, fix, staticcheck, exhaustive switches
 demo: $(BIN) ## a worker restarted and the sidecar killed under load
 	@$(BIN) demo
 
+KILLS ?= 50
+STREAMS ?= 256
+.PHONY: crash-gate
+crash-gate: ## KILLS=50 deaths of the runner under STREAMS=256 streams, in each of six ways; as large as you like
+	@tools/setup.sh go gcc
+	AUTOGLM_SIDECAR_KILLS=$(KILLS) AUTOGLM_SIDECAR_STREAMS=$(STREAMS) tools/test.sh e2e CrashGate
+
+RESTARTS ?= 5
+.PHONY: soak
+soak: ## RESTARTS=5 restarts of the worker under closed-loop load
+	@tools/setup.sh go
+	AUTOGLM_SIDECAR_RESTARTS=$(RESTARTS) tools/test.sh e2e Soak
+
 FUZZTIME ?= 10s
 .PHONY: fuzz
-fuzz: ## each fuzz target for FUZZTIME (10s)
+fuzz: ## each fuzz target for FUZZTIME=10s
 	@tools/setup.sh go
 	@tools/fuzz.sh $(FUZZTIME)
 

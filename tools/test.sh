@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# test.sh             all tests
+# test.sh e2e [NAME]  the end-to-end tests whose names go on with NAME, with all that they print
+#
+# End-to-end tests (TestEndToEnd...) have the machine for themselves, one package at a time: they measure pauses. They
+# build the program themselves, as it is shipped and with the race detector.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+GO=${GO:-go}
+
+mapfile -t endtoend < <(grep -rlE '^func TestEndToEnd' --include='*_test.go' . | xargs -r -n 1 dirname | sort -u)
+
+if [ "${1:-}" = e2e ]; then
+	exec "$GO" test -count=1 -p 1 -timeout 4h -v -run "^TestEndToEnd${2:-}" "${endtoend[@]}"
+fi
+"$GO" test -race -timeout 10m -skip '^TestEndToEnd' ./...
+"$GO" test -count=1 -p 1 -timeout 14m -run '^TestEndToEnd' "${endtoend[@]}"
