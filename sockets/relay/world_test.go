@@ -33,11 +33,12 @@ type world struct {
 	answers map[string]answer // by path
 	seen    map[string][]byte // bodies of the requests that came whole to a worker, by path
 
-	open    bool // whether the gate is to be open
-	steps   int
-	drained []int64
-	lies    func(kernel.Kernel) kernel.Kernel // what the runner is told instead of the truth
-	options func(*Options)
+	open     bool // whether the gate is to be open
+	steps    int
+	patience int // steps after which a run is stuck
+	drained  []int64
+	lies     func(kernel.Kernel) kernel.Kernel // what the runner is told instead of the truth
+	options  func(*Options)
 }
 
 // answer is what a worker writes for a path.
@@ -78,7 +79,7 @@ type killed struct{}
 func newWorld(t testing.TB, seed uint64, overUnix bool) *world {
 	w := &world{
 		t: t, kernel: fake.New(seed, overUnix), arena: arena.OnHeap(6), rand: rand.New(rand.NewPCG(seed, 2)),
-		answers: map[string]answer{}, seen: map[string][]byte{}, open: true,
+		answers: map[string]answer{}, seen: map[string][]byte{}, open: true, patience: 30_000,
 	}
 	return w
 }
@@ -169,7 +170,7 @@ func (w *world) step() (done bool, deaths int) {
 
 // run moves the world until all clients are done.
 func (w *world) run() (deaths int, err error) {
-	for range 30_000 {
+	for range w.patience {
 		done, died := w.step()
 		deaths += died
 		if done {

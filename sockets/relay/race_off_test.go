@@ -1,0 +1,6 @@
+//go:build !race
+
+package relay
+
+// everyPoint: each one.
+const everyPoint = 1
