@@ -66,6 +66,7 @@ type header struct {
 	loops   [MaxLoops]Counters
 	machine machine
 	output  outputHead
+	mark    Mark
 	fronts  [4]front
 }
 
@@ -97,8 +98,18 @@ func size(slots int) int {
 	return tableAt + table + slots*areaStride
 }
 
-// OnHeap makes an arena of private memory, so that the race detector sees it: for tests, and for a runner without
-// a keeper, which won't survive its own death anyway.
+// Private makes an arena that dies with this process: for a runner without a keeper.
+func Private(slots int) (*Arena, error) {
+	mem, err := unix.Mmap(-1, 0, size(slots), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, fmt.Errorf("map a private arena for %d connections: %w", slots, err)
+	}
+	a := &Arena{mem: mem, fd: -1, slots: slots}
+	a.found()
+	return a, nil
+}
+
+// OnHeap makes an arena of Go's memory, so that the race detector sees it: for tests.
 func OnHeap(slots int) *Arena {
 	words := make([]uint64, size(slots)/8)
 	a := &Arena{mem: unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), size(slots)), fd: -1, slots: slots}

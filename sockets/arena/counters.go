@@ -55,6 +55,7 @@ type Counters struct {
 	Outcomes    [outcomes]atomic.Int64
 	Causes      [causes]atomic.Int64
 	Waited      atomic.Int64 // streams that were held at the gate
+	HoldEver    atomic.Int64 // ns, the longest hold
 	LongestHold atomic.Int64 // ns, since the mark
 	LongestGap  atomic.Int64 // ns between two sends to a client of one event stream, since the mark
 	Heartbeats  atomic.Int64
@@ -72,6 +73,16 @@ type Counters struct {
 	Impossible atomic.Int64 // slots that disagreed with the kernel, cut alone
 	Poisoned   atomic.Int64
 }
+
+// Mark is the state of the counters when the restart under way began, so that what it did to streams can be told
+// whatever dies meanwhile. Written by the supervisor's side; Restart last.
+type Mark struct {
+	Restart              atomic.Int64 // its id
+	Cut, Waited, Refused atomic.Int64
+}
+
+// Mark returns the mark.
+func (a *Arena) Mark() *Mark { return &a.header().mark }
 
 // Max raises m to v.
 func Max(m *atomic.Int64, v int64) {

@@ -82,6 +82,7 @@ type Gate struct {
 	waiting  []Ticket
 	inFlight map[int64]int
 	draining map[int64]bool // held lives whose Drained is still owed
+	paid     int64          // the life whose Drained was called last, unless it was opened again
 }
 
 // New returns a gate that holds, with room for bound waiting streams. post and drained are called with the gate's
@@ -161,6 +162,7 @@ func (g *Gate) exit(life int64) {
 func (g *Gate) settle(life int64) {
 	if g.draining[life] && g.inFlight[life] == 0 {
 		delete(g.draining, life)
+		g.paid = life
 		g.drained(life)
 	}
 }
@@ -175,6 +177,7 @@ func (g *Gate) Open(life int64) {
 	}
 	g.state, g.life = Open, life
 	delete(g.draining, life)
+	g.paid = 0
 	g.release(Grant{Verdict: Pass, Life: life})
 }
 
@@ -191,7 +194,8 @@ func (g *Gate) release(to Grant) {
 }
 
 // Hold shuts life off: on return no stream enters it any more. The count is of those still in flight on it; Drained
-// follows exactly once, at once where the count is 0, unless the gate is opened for that life again before.
+// follows exactly once, at once where the count is 0, unless the gate is opened for that life again before; holding
+// again only asks for the count.
 func (g *Gate) Hold(life int64) (inFlight int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -199,7 +203,7 @@ func (g *Gate) Hold(life int64) (inFlight int) {
 		g.state = Holding
 	}
 	n := g.inFlight[life]
-	if !g.draining[life] {
+	if !g.draining[life] && g.paid != life {
 		g.draining[life] = true
 		g.settle(life)
 	}

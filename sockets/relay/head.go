@@ -166,12 +166,18 @@ func (l *lane) granted(g gate.Grant) {
 		return
 	}
 	if g.Verdict == gate.Pass {
-		arena.Max(&l.count.LongestHold, l.now-c.r.Arrived)
+		l.heldFor(c)
 		l.begin(c, l.headAgain(c), g.Life)
 	} else {
 		l.refuse(c, 503, "worker_unavailable", l.gate.Stats().Reason)
 	}
 	l.work(c)
+}
+
+// heldFor notes how long a stream waited.
+func (l *lane) heldFor(c *conn) {
+	arena.Max(&l.count.LongestHold, l.now-c.r.Arrived)
+	arena.Max(&l.count.HoldEver, l.now-c.r.Arrived)
 }
 
 // headAgain parses the head of a stream that waited; it lies where it lay.
@@ -299,6 +305,7 @@ func (l *lane) again(c *conn) {
 func (l *lane) entered(c *conn, verdict gate.Verdict, life int64) {
 	switch verdict {
 	case gate.Pass:
+		l.heldFor(c)
 		l.begin(c, l.headAgain(c), life)
 	case gate.Held:
 	default:
@@ -312,5 +319,6 @@ func (l *lane) holdOver(c *conn) {
 		return // its grant is in the mail
 	}
 	c.retryAt = 0
+	l.heldFor(c)
 	l.refuse(c, 503, "worker_unavailable", "the worker did not come back within the time that requests are held")
 }

@@ -111,6 +111,13 @@ func (r *Relay) Close() {
 	}
 }
 
+// Thaw undoes Freeze.
+func (r *Relay) Thaw() {
+	for _, l := range r.lanes {
+		l.mu.Unlock()
+	}
+}
+
 // Freeze stops the lanes where they are and keeps them so: for a process that is about to become another.
 func (r *Relay) Freeze() {
 	for _, l := range r.lanes {
@@ -125,6 +132,13 @@ func (r *Relay) Gate() *gate.Gate { return r.gate }
 func (r *Relay) Open(life int64, to kernel.Address) {
 	r.target.Store(&target{life, to})
 	r.gate.Open(life)
+}
+
+// Retarget changes where life listens, as when a name has another address now.
+func (r *Relay) Retarget(life int64, to kernel.Address) {
+	if t := r.target.Load(); t != nil && t.life == life {
+		r.target.CompareAndSwap(t, &target{life, to})
+	}
 }
 
 // LifeGone says that life's process has exited. What lies in its connections is still read; streams that don't come
@@ -176,7 +190,8 @@ type Counts struct {
 	Accepted, Streams, Waited, Heartbeats, Shed, Stalled int64
 	Outcomes                                             map[string]int64
 	Cuts                                                 map[string]int64 // by cause
-	LongestHold, LongestGap                              time.Duration    // since Mark
+	HoldEver                                             time.Duration
+	LongestHold, LongestGap                              time.Duration // since Mark
 	TakeOver                                             TakeOverCounts
 }
 
@@ -222,6 +237,7 @@ func (r *Relay) counts() Counts {
 		for cause := arena.Crash; int(cause) < len(from.Causes); cause++ {
 			c.Cuts[cause.String()] += from.Causes[cause].Load()
 		}
+		c.HoldEver = max(c.HoldEver, time.Duration(from.HoldEver.Load()))
 		c.LongestHold = max(c.LongestHold, time.Duration(from.LongestHold.Load()))
 		c.LongestGap = max(c.LongestGap, time.Duration(from.LongestGap.Load()))
 		t := &c.TakeOver
