@@ -1,0 +1,96 @@
+package supervisor
+
+import "fmt"
+
+// Emptying a life before it is stopped: the barrier between machine and gate.
+//
+// The gate is asked to hold and answers with the count of streams in flight. Only the answer 0 stops the life. While the gate
+// holds the count can but fall, so each answer since it was last opened is as good as the next, and none from before is any good:
+// that is what Machine.Barrier tells apart. EventDrained says no such thing, it may be left over from before the gate was opened
+// again; so it only makes the machine ask again.
+
+// drain holds the gate against a life that is to be stopped.
+func (t *turn) drain() {
+	t.settleFailures()
+	t.enter(Draining)
+	t.m.Overdue = false
+	t.boundDrain()
+	t.hold()
+}
+
+// boundDrain sets the drain deadline, but none for a person's stop: that one waits, nobody said that it may cut.
+func (t *turn) boundDrain() {
+	switch {
+	case t.m.Want == WantStop:
+		t.m.Deadline, t.m.Overdue = 0, false
+	case t.m.Deadline == 0 && !t.m.Overdue:
+		t.wait(t.m.Limits.Drain)
+	}
+}
+
+// hold asks the gate to hold, or if it does, for the count again.
+func (t *turn) hold() {
+	t.effect(Effect{Kind: EffectHold, Life: t.m.Life, Barrier: t.m.Barrier})
+}
+
+// judge weighs the gate's answer: may the life be stopped?
+func judge(t *turn) {
+	if t.e.Barrier != t.m.Barrier {
+		return
+	}
+	countOpen(t)
+	switch {
+	case t.e.InFlight == 0:
+		t.terminate()
+	case t.m.State == Cutting:
+		// They are on their way out.
+	case t.m.Now, t.m.Overdue && (t.m.MayCut || t.m.Want == WantLeave):
+		t.cut()
+	case t.m.Overdue:
+		t.postpone()
+	}
+}
+
+// countOpen keeps the largest count for the account: that of the moment when the gate began to hold.
+func countOpen(t *turn) {
+	if t.e.Barrier == t.m.Barrier && t.m.Restart.ID != 0 {
+		t.m.Restart.Open = max(t.m.Restart.Open, t.e.InFlight)
+	}
+}
+
+// drainOverdue asks for the count once more, and judge decides by it: the last stream may just have ended.
+func drainOverdue(t *turn) {
+	t.m.Overdue, t.m.Deadline = true, 0
+	t.hold()
+}
+
+// cut ends the streams in the way. They get a moment to be gone, so that they are counted as cut by us and not by the worker.
+func (t *turn) cut() {
+	t.enter(Cutting)
+	t.wait(t.m.Limits.CutPatience)
+	t.cutFor(CutDeadline)
+}
+
+func (t *turn) cutFor(cause CutCause) {
+	t.effect(Effect{Kind: EffectCut, Life: t.m.Life, Cause: cause})
+}
+
+// postpone gives the restart up for now: the old life goes on.
+func (t *turn) postpone() {
+	t.m.Restart.InTheWay = t.e.InFlight
+	t.reopen()
+	t.finish(Postponed, fmt.Sprintf("%d streams were still open after %v", t.e.InFlight, t.m.Limits.Drain))
+}
+
+// reopen goes on with the life that was being drained.
+func (t *turn) reopen() {
+	t.enter(Serving)
+	t.open()
+}
+
+// open lets streams pass to the life. What the gate has said before, and what was permitted before, means nothing from here on.
+func (t *turn) open() {
+	t.m.Barrier++
+	t.m.Now, t.m.MayCut, t.m.Overdue = false, false, false
+	t.do(EffectOpen)
+}

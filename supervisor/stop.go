@@ -1,0 +1,104 @@
+package supervisor
+
+import "fmt"
+
+// Ending a life: TERM, KILL, and nothing of it alive before anything else begins.
+
+// Why a restart came to nothing, and why the gate refuses.
+const (
+	byStop    = "the worker was stopped"
+	byLeaving = "the sidecar is leaving"
+)
+
+// terminate asks the main process to end. In a hurry it has a moment for it, otherwise the grace.
+func (t *turn) terminate() {
+	t.enter(Terminating)
+	if t.m.Hurry {
+		t.wait(min(t.m.Limits.StopGrace, t.m.Limits.CutPatience))
+	} else {
+		t.wait(t.m.Limits.StopGrace)
+	}
+	t.do(EffectTerminate)
+}
+
+// kill is what comes after the grace.
+func (t *turn) kill() {
+	t.enter(Killing)
+	t.wait(t.m.Limits.KillPatience)
+	t.do(EffectKill)
+}
+
+// exitedAsAsked is the exit that was asked for. Its code says nothing; its last lines do where it was stopped because its start
+// had failed.
+func exitedAsAsked(t *turn) {
+	if words := t.e.Exit.lastWords(); t.m.Failed && words != "" {
+		t.explain(t.m.LastError + ": " + words)
+	}
+	t.reclaim()
+}
+
+// reclaim waits for what the main process left behind.
+func (t *turn) reclaim() {
+	t.enter(Reclaiming)
+	t.wait(t.m.Limits.ReclaimTime)
+	t.do(EffectReclaim)
+}
+
+// purge kills (again) what is still alive.
+func (t *turn) purge() {
+	t.enter(Purging)
+	t.wait(t.m.Limits.ReclaimTime)
+	t.do(EffectKill)
+	t.do(EffectReclaim)
+}
+
+// reclaimFailed leaves it to the timer: a driver that can't tell has not said that nothing is alive.
+func reclaimFailed(t *turn) { t.explain(fmt.Sprintf("reclaim life %d: %s", t.m.Life, t.e.Why)) }
+
+// reclaimOverdue gives the life up, but not its place.
+func reclaimOverdue(t *turn) {
+	t.abandon(fmt.Sprintf("life %d can't be ended: processes of it are alive %v after KILL", t.m.Life, t.m.Limits.ReclaimTime))
+}
+
+// abandon ends without knowing that nothing of the life is alive: the machine will look again before it starts another.
+func (t *turn) abandon(why string) {
+	t.m.Occupied = true
+	t.explain(why)
+	switch t.m.Want {
+	case WantRun:
+		t.halt(why)
+	case WantStop:
+		t.stopped()
+	case WantLeave:
+		t.left()
+	}
+}
+
+// next goes on from where nothing of any life is alive.
+func (t *turn) next() {
+	t.m.PID = 0
+	t.m.Occupied = false
+	switch t.m.Want {
+	case WantLeave:
+		t.left()
+	case WantStop:
+		t.stopped()
+	case WantRun:
+		t.again()
+	}
+}
+
+// stopped is a person's stop, reached.
+func (t *turn) stopped() {
+	t.m.Backoff = 0
+	t.enter(Stopped)
+	t.effect(Effect{Kind: EffectRefuse, Life: t.m.Life, Why: byStop})
+	t.finish(Overtaken, byStop)
+}
+
+// left is the end.
+func (t *turn) left() {
+	t.enter(Left)
+	t.finish(Overtaken, byLeaving)
+	t.do(EffectFinish)
+}
