@@ -132,6 +132,16 @@ func (c *connection) idle() {
 	}
 }
 
+// hungUp says whether the client has closed, though there may be bytes of it still to read.
+func (c *connection) hungUp() (gone bool) {
+	c.raw.Control(func(fd uintptr) {
+		events := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		n, err := unix.Poll(events, 0)
+		gone = err == nil && n > 0
+	})
+	return gone
+}
+
 func (c *connection) close() { c.net.Close() }
 
 // reset closes with RST where the protocol has one.

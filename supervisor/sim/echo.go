@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"hash"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -36,8 +37,10 @@ func (c *connection) echo(r *http.Request, way Stream) (more bool) {
 			buffered.SetReadBuffer(64 << 10) // else the kernel takes megabytes for us and nobody is slowed
 		}
 	}
-	body := &slowReader{source: r.Body, rate: rate, stopped: s.stopped}
-	body.pause(delay)
+	body := &slowReader{source: r.Body, conn: c, rate: rate}
+	if err := body.pause(delay); err != nil {
+		return c.lostBody(r, err, began)
+	}
 	if query.Get("back") != "" {
 		return c.echoBack(r, way, body, began)
 	}
@@ -98,9 +101,9 @@ func sumText(sum hash.Hash) string { return hex.EncodeToString(sum.Sum(nil)) }
 
 // slowReader reads at most rate bytes a second.
 type slowReader struct {
-	source  io.Reader
-	rate    int
-	stopped <-chan struct{}
+	source io.Reader
+	conn   *connection
+	rate   int
 }
 
 // Read reads up to a tenth of a second's bytes and then rests for as long as they are worth.
@@ -110,19 +113,28 @@ func (r *slowReader) Read(p []byte) (int, error) {
 	}
 	p = p[:min(len(p), max(1, r.rate/10))]
 	n, err := r.source.Read(p)
-	r.pause(time.Duration(n) * time.Second / time.Duration(r.rate))
+	if err == nil {
+		err = r.pause(time.Duration(n) * time.Second / time.Duration(r.rate))
+	}
 	return n, err
 }
 
-// pause rests, unless the worker stops.
-func (r *slowReader) pause(d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-r.stopped:
+// pause rests, unless the worker stops or the client leaves: with bytes still to read, no read would tell that.
+func (r *slowReader) pause(d time.Duration) error {
+	for end := time.Now().Add(d); ; {
+		left := time.Until(end)
+		if left <= 0 {
+			return nil
+		}
+		timer := time.NewTimer(min(left, 100*time.Millisecond))
+		select {
+		case <-timer.C:
+		case <-r.conn.server.stopped:
+			timer.Stop()
+			return net.ErrClosed
+		}
+		if r.conn.hungUp() {
+			return io.ErrUnexpectedEOF
+		}
 	}
 }

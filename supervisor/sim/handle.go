@@ -136,8 +136,8 @@ func (s *server) dialect(asked question, r *http.Request) dialect {
 // lostBody ends a request whose body did not come whole.
 func (c *connection) lostBody(r *http.Request, err error, began time.Time) (more bool) {
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || lost(err) {
-		c.server.depart(r, "request", 0, began, err.Error(), c.net.RemoteAddr().String())
 		c.server.endOne()
+		c.server.depart(r, "request", 0, began, err.Error(), c.net.RemoteAddr().String())
 		return false
 	}
 	defer c.server.endOne()
@@ -154,8 +154,8 @@ func (c *connection) hang(r *http.Request) (more bool) {
 	if err != nil {
 		reason = err.Error()
 	}
-	c.server.depart(r, "hung", 0, began, reason, c.net.RemoteAddr().String())
 	c.server.endOne()
+	c.server.depart(r, "hung", 0, began, reason, c.net.RemoteAddr().String())
 	return false
 }
 

@@ -26,7 +26,7 @@ type delivery struct {
 	pending []byte  // likewise: what the socket did not take
 	after   move    // likewise: what follows pending
 	done    chan struct{}
-	tokens  atomic.Int64 // sent so far
+	tokens  atomic.Int64 // sent so far, or being sent
 
 	// The pacer's mutex guards what follows.
 	at      time.Duration
@@ -141,9 +141,10 @@ func (p *pacer) visit(d *delivery, now time.Duration) {
 		said := d.answer.total
 		var follows move
 		p.buf, follows = d.answer.next(p.buf[:0])
+		said = d.answer.total - said
+		d.tokens.Add(int64(said)) // before the write: a client may leave at once on what it brings
 		n, err := d.conn.writeNow(p.buf)
-		if said = d.answer.total - said; said > 0 {
-			d.tokens.Add(int64(said))
+		if said > 0 {
 			p.owner.counted(said)
 		}
 		switch {

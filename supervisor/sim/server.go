@@ -185,8 +185,8 @@ func (s *server) left(d *delivery, reason string) {
 	if d.tokens.Load() == 0 {
 		while = "prompt"
 	}
-	s.depart(d.request, while, d.tokens.Load(), d.began, reason, d.conn.net.RemoteAddr().String())
 	s.endOne()
+	s.depart(d.request, while, d.tokens.Load(), d.began, reason, d.conn.net.RemoteAddr().String())
 }
 
 // beginOne and endOne count what is open: answers and echoes.

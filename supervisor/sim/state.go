@@ -61,10 +61,10 @@ func (c *counters) lastDepartures() []Departure {
 
 // depart notes a client that left.
 func (c *counters) depart(r *http.Request, while string, tokens int64, began time.Time, reason, remote string) {
-	c.clientsLeft.Add(1)
 	now := time.Now()
 	c.departing.Lock()
 	defer c.departing.Unlock()
+	defer c.clientsLeft.Add(1) // last: who sees the count finds the note
 	if len(c.departures) == departuresKept {
 		c.departures = append(c.departures[:0], c.departures[1:]...)
 	}

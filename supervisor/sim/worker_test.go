@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -90,11 +89,12 @@ func (w *worker) exchange(text string) (string, error) {
 
 // request is a POST as a client writes it, with Connection: close and further fields.
 func request(path, body string, fields ...string) string {
-	head := "POST " + path + " HTTP/1.1\r\nHost: sim\r\nX-Request-Id: r1\r\n"
+	var head strings.Builder
+	head.WriteString("POST " + path + " HTTP/1.1\r\nHost: sim\r\nX-Request-Id: r1\r\n")
 	for _, field := range fields {
-		head += field + "\r\n"
+		head.WriteString(field + "\r\n")
 	}
-	return fmt.Sprintf("%sContent-Length: %d\r\nConnection: close\r\n\r\n%s", head, len(body), body)
+	return fmt.Sprintf("%sContent-Length: %d\r\nConnection: close\r\n\r\n%s", head.String(), len(body), body)
 }
 
 // chat is a request for a stream of so many tokens to the prompt "user:Hi\n".
@@ -165,19 +165,16 @@ func (w *worker) eventually(what string, holds func(State) bool) State {
 	}
 }
 
-// readUntil reads from c until the bytes end with suffix.
+// readUntil reads from c, and not a byte further, until the bytes end with suffix.
 func readUntil(t *testing.T, c io.Reader, suffix string) string {
 	t.Helper()
-	var all bytes.Buffer
-	in := bufio.NewReaderSize(c, 16) // a caller that reads on must use its own reader from the start
-	for !strings.HasSuffix(all.String(), suffix) {
-		b, err := in.ReadByte()
-		if err != nil {
-			t.Fatalf("waited for %q: %v after %q", suffix, err, all.String())
+	var all []byte
+	for one := make([]byte, 1); !bytes.HasSuffix(all, []byte(suffix)); all = append(all, one[0]) {
+		if _, err := io.ReadFull(c, one); err != nil {
+			t.Fatalf("waited for %q: %v after %q", suffix, err, all)
 		}
-		all.WriteByte(b)
 	}
-	return all.String()
+	return string(all)
 }
 
 // cutAtBody splits a raw answer into head and body.
