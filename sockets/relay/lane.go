@@ -228,9 +228,9 @@ func (l *lane) watch(c *conn) {
 	watchFor(l.poll, c.r.Worker, c.token(workerSide), &c.workerWatch, worker, c.workerIn || c.judgeAt != 0 || c.workerOut && c.workerWatch&loop.Writable != 0)
 }
 
-// accept begins or ends to take new clients.
+// accept begins or ends to take new clients. It begins only where one would find a slot.
 func (l *lane) accept(on bool) {
-	if on == l.accepting || on && len(l.free) == 0 {
+	if on == l.accepting || on && len(l.free) == 0 && l.longestIdle() == nil {
 		return
 	}
 	var err error
@@ -297,14 +297,19 @@ func (l *lane) attach(i int32) *conn {
 	return c
 }
 
-// shed closes the connection that has been idle longest, where there is one.
-func (l *lane) shed() bool {
-	var longest *conn
+// longestIdle is the connection that has been idle longest, nil where none is.
+func (l *lane) longestIdle() (longest *conn) {
 	for _, c := range l.conns {
 		if c != nil && c.idle() && (longest == nil || c.since < longest.since) {
 			longest = c
 		}
 	}
+	return longest
+}
+
+// shed closes the connection that has been idle longest, where there is one.
+func (l *lane) shed() bool {
+	longest := l.longestIdle()
 	if longest == nil {
 		return false
 	}
