@@ -46,7 +46,7 @@ var fieldRules = [...]uint8{
 	fieldTE:               notTrailer,
 	fieldUpgrade:          notTrailer,
 	fieldExpect:           notTrailer,
-	fieldRequestID:        notTrailer,
+	fieldRequestID:        0,
 	fieldContentType:      notNamed | notTrailer,
 	fieldContentEncoding:  notNamed | notTrailer,
 	fieldContentRange:     notNamed | notTrailer,
