@@ -39,17 +39,18 @@ type Worker struct {
 
 // Gate is where streams enter.
 type Gate struct {
-	State         string `json:"state"` // open, holding or leaving
+	State         string `json:"state"` // open, holding, refusing (halted or stopped) or leaving
 	InFlight      int    `json:"in_flight"`
 	Held          int    `json:"held"`
 	LongestHoldMS int64  `json:"longest_hold_ms"` // of all streams so far, those held now included
 }
 
-// Streams counts streams: the open ones, and those that ended by how they ended.
+// Streams counts streams: the open ones, and those that ended since the keeper started.
 type Streams struct {
 	Open     int              `json:"open"`
 	OldestMS int64            `json:"oldest_ms"`
-	Outcomes map[string]int64 `json:"outcomes"`
+	Outcomes map[string]int64 `json:"outcomes"` // by how they ended: complete, client_gone, refused, cut, ...
+	Cuts     map[string]int64 `json:"cuts"`     // the cut ones by cause: crash, deadline, ...
 }
 
 // Ahead is what a restart means for streams, told before it begins.

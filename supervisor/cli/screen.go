@@ -57,9 +57,8 @@ func screen(s admin.Status, now time.Time, p palette) string {
 	} else {
 		line("streams", "%s open, the oldest for %s", number(int64(s.Streams.Open)), spanMS(s.Streams.OldestMS))
 	}
-	ended, cut := endings(s.Streams.Outcomes)
-	line("ended", "%s", cmp.Or(ended, "none yet"))
-	line("cut", "%s", cmp.Or(cut, "none"))
+	line("ended", "%s", cmp.Or(tally(s.Streams.Outcomes, ""), "none yet"))
+	line("cut", "%s", cmp.Or(tally(s.Streams.Cuts, "by "), "none"))
 	line("restarts", "%s", restartWords(s))
 	line("sidecar", "%s", sidecarWords(s, now))
 	if s.LastError != "" {
@@ -144,19 +143,13 @@ func sidecarWords(s admin.Status, now time.Time) string {
 	return words
 }
 
-// endings counts how streams ended, the cuts apart: they are the number to keep at zero.
-func endings(outcomes map[string]int64) (ended, cut string) {
-	var ends, cuts []string
-	for _, outcome := range slices.Sorted(maps.Keys(outcomes)) {
-		n := outcomes[outcome]
-		if n == 0 {
-			continue
+// tally writes the counts that are not 0, in the order of their names.
+func tally(counts map[string]int64, preposition string) string {
+	var words []string
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		if counts[name] != 0 {
+			words = append(words, number(counts[name])+" "+preposition+name)
 		}
-		if cause, ok := strings.CutPrefix(outcome, "cut"); ok {
-			cuts = append(cuts, number(n)+" by "+strings.Trim(cause, "_{}"))
-			continue
-		}
-		ends = append(ends, number(n)+" "+outcome)
 	}
-	return strings.Join(ends, ", "), strings.Join(cuts, ", ")
+	return strings.Join(words, ", ")
 }

@@ -26,7 +26,8 @@ func inService() admin.Status {
 		Gate: admin.Gate{State: "open", InFlight: 212, LongestHoldMS: 2140},
 		Streams: admin.Streams{
 			Open: 212, OldestMS: 41_000,
-			Outcomes: map[string]int64{"complete": 9001, "client_gone": 12, "refused": 0, "cut_deadline": 1},
+			Outcomes: map[string]int64{"complete": 9001, "client_gone": 12, "refused": 0, "cut": 3},
+			Cuts:     map[string]int64{"crash": 2, "deadline": 1, "abort": 0},
 		},
 		Restarts: 2,
 		Ahead:    admin.AheadOf(212, 41*time.Second, 2*time.Minute, 14*time.Second),
@@ -39,8 +40,8 @@ func TestScreenOfASidecarInService(t *testing.T) {
   front       [::]:8000, gate open, 212 in flight, none held (longest hold so far 2.1 s)
   worker      life 3, PID 4711 on 127.0.0.1:43210, serving for 2h13m
   streams     212 open, the oldest for 41 s
-  ended       12 client_gone, 9,001 complete
-  cut         1 by deadline
+  ended       12 client_gone, 9,001 complete, 3 cut
+  cut         2 by crash, 1 by deadline
   restarts    2; one now would hold new streams for about 55 s
   sidecar     1.2.0, keeper PID 100, runner PID 230, 2 take-overs, up for 3d5h
 `
@@ -54,10 +55,9 @@ func TestScreenOfASidecarThatGaveUp(t *testing.T) {
 		Name: "gpu0", Version: "1.2.0", Listen: "[::]:8000", Runner: 230, Phase: "down", Life: 7,
 		Halted:    "6 restarts within an hour",
 		Worker:    admin.Worker{Driver: "child", LastExit: "exited 1 after 3 s"},
-		Gate:      admin.Gate{State: "leaving"},
+		Gate:      admin.Gate{State: "refusing"},
 		LastError: "start life 7: exited 1 after 3 s:\nCUDA out of memory",
 	}
-	s.Gate.State = "refusing"
 	want := `gpu0: GIVEN UP, all streams are refused: 6 restarts within an hour. When the cause is mended: autoglm-sidecar restart --name gpu0
 
   front       [::]:8000, gate refusing, 0 in flight, none held
@@ -128,7 +128,7 @@ func TestNamesOfStatusJSON(t *testing.T) {
 		},
 		"worker":  {"driver", "last_exit", "pid", "since", "upstream"},
 		"gate":    {"held", "in_flight", "longest_hold_ms", "state"},
-		"streams": {"oldest_ms", "open", "outcomes"},
+		"streams": {"cuts", "oldest_ms", "open", "outcomes"},
 		"ahead":   {"drain_ms", "oldest_ms", "start_ms", "streams", "wait_ms"},
 	} {
 		fields := all
