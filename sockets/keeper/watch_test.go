@@ -63,7 +63,7 @@ func TestWatchIgnoresLoopsThatAreNone(t *testing.T) {
 	want(t, "with the one loop moving", e.looks(100, 0), 0)
 	e = newEye(0)
 	want(t, "with no loop at all", e.looks(100), 0)
-	e = newEye(1<<40)
+	e = newEye(1 << 40)
 	want(t, "with more loops than ticks", e.looks(100, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), 0)
 }
 
