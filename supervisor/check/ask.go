@@ -43,7 +43,7 @@ func (c *client) compose() ask {
 			`"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"`+url+`"}},{"type":"text","text":"`+q.id+`"}]}]`)
 	case Slow:
 		if switches == "" {
-			switches = fmt.Sprintf(`{"tokens_per_second":%d}`, slowRate)
+			switches = slowPace
 		}
 		q.chat()
 	case Leaver:

@@ -39,11 +39,13 @@ func (k Kind) streamed() bool { return k != Plain && k != Upload }
 func (k Kind) paced() bool { return k == Stream || k == Completion || k == Image || k == Leaver }
 
 const (
-	// A slow reader takes so many bytes, then rests. 64 KiB/s against the several MiB/s at which its worker writes: what is
-	// under way fills every buffer on the path, and the relay's bounds are felt.
-	slowRead  = 4 << 10
-	slowPause = 60 * time.Millisecond
-	slowRate  = 5000 // tokens a second that it asks of the worker
+	// A slow reader takes so many bytes, then rests. Its worker writes as fast as it can, so that what is under way fills every
+	// buffer on the path and the relay's own bounds are felt: on loopback the kernel alone takes some MB.
+	slowRead  = 32 << 10
+	slowPause = 40 * time.Millisecond
+	slowPace  = `{"tokens_per_second":0}`
+	// SlowRate is about how many tokens a second a slow reader takes, as measured on loopback.
+	SlowRate = 2000
 
 	// A body is written in pieces of up to so many bytes, each followed by a pause, so that it is under way for a while.
 	uploadPiece = 32 << 10
@@ -161,6 +163,7 @@ func (c *client) exchange(q ask, a *Answer, within time.Duration) (keep bool) {
 		a.Outcome, a.Why = Cut, sendErr.Error()
 		return false
 	}
+	c.load.Tally.waited(a.Wait)
 	b := h.body()
 	if q.kind.streamed() {
 		c.readStream(q, a, &b)

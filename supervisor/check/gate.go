@@ -49,6 +49,8 @@ type GateReport struct {
 	Newcomers  *Histogram // from a request that was made just after a death, to its first byte; none during a restart
 	Holds      *Histogram // of streams that came while no life served
 	KeeperKept bool       // one keeper from the first to the last
+	TakeOvers  int64      // as the sidecar counts them
+	Troubles   []string   // lines of its output that tell of a fault of its own
 
 	Failures []string // why the gate failed; none: it passed
 }
@@ -96,7 +98,10 @@ func (g *gate) run(ctx context.Context) (*GateReport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask for the last status: %w", err)
 	}
-	r.KeeperKept = st.Keeper == g.side.Keeper()
+	r.KeeperKept, r.TakeOvers = st.Keeper == g.side.Keeper(), st.TakeOvers
+	if g.opts.Death != Panic {
+		r.Troubles = g.side.troubles()
+	}
 	r.Counts = g.load.Tally.Counts()
 	r.Gaps, r.Holds = &g.load.Tally.Gaps, &g.load.Tally.Holds
 	r.Took = time.Since(began)
@@ -113,7 +118,7 @@ func (g *gate) crowd() LoadOptions {
 		Groups: []Group{
 			{Kind: Stream, Clients: o.Streams - o.Streams/4, Tokens: lengths},
 			{Kind: Completion, Clients: o.Streams / 4, Tokens: lengths},
-			{Kind: Slow, Clients: o.Slow, Tokens: [2]int{600, 1200}},
+			{Kind: Slow, Clients: o.Slow, Tokens: [2]int{10_000, 13_000}},
 			{Kind: Plain, Clients: o.Plain, Tokens: lengths},
 			{Kind: Upload, Clients: o.Uploads - o.Uploads/2, Body: [2]int{300 << 10, 1 << 20}},
 			{Kind: Image, Clients: o.Uploads / 2, Body: [2]int{300 << 10, 1 << 20}, Tokens: [2]int{10, 20}},
@@ -231,6 +236,9 @@ func (g *gate) strikeNext(ctx context.Context, before []int) (pid int, err error
 		return 0, fmt.Errorf("wait for the next runner: %w", err)
 	}
 	rest(ctx, time.Duration(g.rng.Int64N(int64(longestStrike))))
+	if !g.side.isRunner(pid) { // a life that was just being started, and looked like a runner until it had its own command line
+		return g.strikeNext(ctx, append(before, pid))
+	}
 	if err := g.opts.Death.Strike(pid); err != nil {
 		return 0, err
 	}
@@ -253,6 +261,8 @@ func (r *GateReport) judge() {
 	r.fail(r.During < r.Options.During, "%d died during a restart of the worker, wanted %d", r.During, r.Options.During)
 	r.fail(len(c.Nonces) != r.Restarts+1, "%d lives answered in %d restarts, wanted %d", len(c.Nonces), r.Restarts, r.Restarts+1)
 	r.fail(!r.KeeperKept, "the keeper changed")
+	r.fail(r.TakeOvers != int64(r.Deaths+r.Next), "%d take-overs after %d deaths: a runner died of its own", r.TakeOvers, r.Deaths+r.Next)
+	r.fail(len(r.Troubles) > 0, "the sidecar's output says: %s", strings.Join(r.Troubles, "; "))
 	r.fail(r.GapOver.Count() == 0, "no stream was open at any death")
 }
 

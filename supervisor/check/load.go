@@ -93,11 +93,11 @@ func (l *Load) Open(d time.Duration) int {
 	return n
 }
 
-// Waiting counts the requests to which no byte was answered yet.
+// Waiting counts the streams that were asked for and have not begun.
 func (l *Load) Waiting() int {
 	n := 0
 	for _, c := range l.clients {
-		if c.planned.Load() > 0 && c.began.Load() == 0 {
+		if c.group.Kind.streamed() && c.planned.Load() > 0 && c.began.Load() == 0 {
 			n++
 		}
 	}
@@ -107,6 +107,11 @@ func (l *Load) Waiting() int {
 // WaitOpen waits until at least n streams of d or more are open.
 func (l *Load) WaitOpen(ctx context.Context, n int, d time.Duration) error {
 	return poll(ctx, 5*time.Millisecond, func() (bool, error) { return l.Open(d) >= n, nil })
+}
+
+// WaitBegun waits until no stream that was asked for is still to begin.
+func (l *Load) WaitBegun(ctx context.Context) error {
+	return poll(ctx, 5*time.Millisecond, func() (bool, error) { return l.Waiting() == 0, nil })
 }
 
 // Lengths replaces Group.Tokens for the streams that begin from now on, those of slow readers and plain answers excepted.
@@ -128,13 +133,10 @@ func (l *Load) length(q ask) time.Duration {
 	case Upload:
 		seconds = float64(len(q.body)) / uploadPiece * 2 * uploadPause.Seconds()
 	case Slow:
-		seconds = float64(q.tokens*bytesAToken) / slowRead * slowPause.Seconds()
+		seconds = float64(q.tokens) / SlowRate
 	}
 	return time.Duration(seconds * float64(time.Second))
 }
-
-// bytesAToken is about what the event of one token has.
-const bytesAToken = 250
 
 // Rest lets each client end its answer and begin no other, and returns when none is at work.
 func (l *Load) Rest(ctx context.Context) error {

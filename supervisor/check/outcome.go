@@ -118,13 +118,18 @@ func (c Counts) String() string {
 	return s + fmt.Sprintf("  left %d  held %d", c.Left, c.Held)
 }
 
-// Add counts one answer. Its gaps were recorded as they happened.
-func (t *Tally) Add(a Answer) {
-	if a.Wait >= HeldFrom {
-		t.Holds.Record(a.Wait)
-	} else if a.Wait > 0 {
-		t.First.Record(a.Wait)
+// waited records, when an answer begins, how long its client waited for that.
+func (t *Tally) waited(d time.Duration) {
+	switch {
+	case d >= HeldFrom:
+		t.Holds.Record(d)
+	case d > 0:
+		t.First.Record(d)
 	}
+}
+
+// Add counts one answer. Its wait and its gaps were recorded as they happened.
+func (t *Tally) Add(a Answer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.outcomes[a.Outcome]++

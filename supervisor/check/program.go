@@ -207,26 +207,32 @@ func (s *Sidecar) Keeper() int { return s.keeper.Process.Pid }
 
 // children lists the keeper's: the runner and the lives of the worker.
 func (s *Sidecar) children() []int {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", s.Keeper(), s.Keeper()))
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", s.Keeper()))
 	if err != nil {
 		return nil
 	}
 	var pids []int
-	for field := range strings.FieldsSeq(string(raw)) {
-		if pid, err := strconv.Atoi(field); err == nil {
-			pids = append(pids, pid)
+	for _, list := range lists {
+		raw, err := os.ReadFile(list)
+		if err != nil {
+			continue // the thread has ended
+		}
+		for field := range strings.FieldsSeq(string(raw)) {
+			if pid, err := strconv.Atoi(field); err == nil {
+				pids = append(pids, pid)
+			}
 		}
 	}
 	return pids
 }
 
-// NextRunner waits for the runner that the keeper starts after the death of the last one: the first child that isn't among
-// those of before. It polls fast, since it is used to hit a runner in the milliseconds of its take-over.
+// nextRunner waits for the runner that the keeper starts after the death of the last one: a child that isn't among those of
+// before and runs what the keeper runs. It polls fast, since it is used to hit a runner in the milliseconds of its take-over.
 func (s *Sidecar) nextRunner(ctx context.Context, before []int) (int, error) {
 	next := 0
 	err := poll(ctx, 100*time.Microsecond, func() (bool, error) {
 		for _, pid := range s.children() {
-			if !slices.Contains(before, pid) {
+			if !slices.Contains(before, pid) && s.isRunner(pid) {
 				next = pid
 				return true, nil
 			}
@@ -236,6 +242,18 @@ func (s *Sidecar) nextRunner(ctx context.Context, before []int) (int, error) {
 	return next, err
 }
 
+// isRunner says whether a child of the keeper is no life of the worker: those have executed another command line.
+func (s *Sidecar) isRunner(pid int) bool {
+	keeper, err := commandLine(s.Keeper())
+	if err != nil {
+		return false
+	}
+	child, err := commandLine(pid)
+	return err == nil && bytes.Equal(child, keeper)
+}
+
+func commandLine(pid int) ([]byte, error) { return os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) }
+
 // gone is an error once the keeper has ended.
 func (s *Sidecar) gone() error {
 	select {
@@ -244,6 +262,20 @@ func (s *Sidecar) gone() error {
 	default:
 		return nil
 	}
+}
+
+// troubles are the lines of the output with which Go's runtime and its race detector report a fault of the program.
+func (s *Sidecar) troubles() (lines []string) {
+	raw, err := os.ReadFile(s.log.Name())
+	if err != nil {
+		return []string{err.Error()}
+	}
+	for line := range strings.Lines(string(raw)) {
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") || strings.Contains(line, "DATA RACE") {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return lines
 }
 
 // LastLines is the end of what sidecar and worker printed.

@@ -109,13 +109,12 @@ func (s *soak) crowd() LoadOptions {
 	o := s.opts
 	tenth, twentieth := o.Clients/10, o.Clients/20
 	lengths := s.tokens(o.Shortest, o.Longest)
-	slow := func(d time.Duration) int { return int(d.Seconds() / slowPause.Seconds() * slowRead / bytesAToken) }
 	return LoadOptions{
 		Address: s.side.Address, Rate: o.Rate, Seed: o.Seed, Ramp: time.Second,
 		Groups: []Group{
 			{Kind: Stream, Clients: o.Clients - 2*tenth - 2*twentieth - tenth, Tokens: lengths},
 			{Kind: Completion, Clients: tenth, Tokens: lengths},
-			{Kind: Slow, Clients: tenth, Tokens: [2]int{slow(o.Shortest), slow(o.Longest)}},
+			{Kind: Slow, Clients: tenth, Tokens: [2]int{int(o.Shortest.Seconds() * SlowRate), int(o.Longest.Seconds() * SlowRate)}},
 			{Kind: Plain, Clients: tenth, Tokens: lengths},
 			{Kind: Upload, Clients: twentieth / 2, Body: [2]int{1 << 20, 4 << 20}},
 			{Kind: Image, Clients: twentieth - twentieth/2, Tokens: lengths, Body: [2]int{1 << 20, 4 << 20}},

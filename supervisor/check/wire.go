@@ -51,7 +51,7 @@ func dial(ctx context.Context, address string, slow bool) (*wire, error) {
 	w := &wire{conn: conn, buf: make([]byte, inputSize)}
 	w.release = context.AfterFunc(ctx, func() { conn.Close() })
 	if slow {
-		w.buf, w.pause = w.buf[:slowRead], slowPause
+		w.buf, w.pause = make([]byte, slowRead), slowPause
 		if tcp, ok := conn.(*net.TCPConn); ok {
 			if err := tcp.SetReadBuffer(slowRead); err != nil {
 				w.close()

@@ -17,7 +17,7 @@ import (
 type Step struct {
 	Name   string `json:"name"`
 	Open   int    `json:"open"` // streams of 5 s or more that were open when it was done
-	Held   int64  `json:"held"` // answers that ended meanwhile and had been held
+	Held   int64  `json:"held"` // that came meanwhile and waited, then began
 	TookMS int64  `json:"took_ms"`
 	What   string `json:"what"`
 }
@@ -102,8 +102,10 @@ func (r *Result) write(w io.Writer) error {
 	for _, s := range r.Steps {
 		t.AppendRow(table.Row{s.Name, s.Open, s.Held, fmt.Sprintf("%.1f s", float64(s.TookMS)/1000), s.What})
 	}
-	t.AppendFooter(table.Row{"all", "", r.Held, fmt.Sprintf("%.1f s", float64(r.TookMS)/1000),
-		fmt.Sprintf("%d answers: %d whole, %d cut, %d refused, %d corrupt", r.Streams, r.Completed, r.Cut, r.Refused, r.Corrupt)})
+	t.AppendFooter(table.Row{
+		"all", "", r.Held, fmt.Sprintf("%.1f s", float64(r.TookMS)/1000),
+		fmt.Sprintf("%d answers: %d whole, %d cut, %d refused, %d corrupt", r.Streams, r.Completed, r.Cut, r.Refused, r.Corrupt),
+	})
 	if _, err := fmt.Fprintf(w, "\n%s\n%s\n", t.Render(), r.line()); err != nil {
 		return fmt.Errorf("print the result: %w", err)
 	}

@@ -77,7 +77,7 @@ func crowd(o Options, address string) check.LoadOptions {
 		Groups: []check.Group{
 			{Kind: check.Stream, Clients: streams - streams/10, Tokens: tokens},
 			{Kind: check.Completion, Clients: streams / 10, Tokens: tokens},
-			{Kind: check.Slow, Clients: slow, Tokens: [2]int{800, 1200}},
+			{Kind: check.Slow, Clients: slow, Tokens: [2]int{int(longStream.Seconds() * check.SlowRate), int(longStream.Seconds() * check.SlowRate)}},
 			{Kind: check.Plain, Clients: o.Clients - streams - slow, Tokens: tokens},
 		},
 	}
@@ -113,6 +113,9 @@ func (s *scenario) take(ctx context.Context, name string, do func(context.Contex
 	step := Step{Name: name, Open: s.load.Open(longStream)}
 	if err := do(ctx, &step); err != nil {
 		return err
+	}
+	if err := s.load.WaitBegun(ctx); err != nil {
+		return fmt.Errorf("wait until those that waited have begun: %w", err)
 	}
 	step.Held = s.load.Tally.Counts().Held - held
 	s.done(step, began)
@@ -245,20 +248,18 @@ func (s *scenario) killIdleWorker(ctx context.Context, step *Step) error {
 	if err := s.side.WaitPhase(ctx, func(phase string) bool { return phase != check.Serving }); err != nil {
 		return fmt.Errorf("wait until its death is noticed: %w", err)
 	}
+	s.load.Lengths([2]int{tokenRate, tokenRate}) // a second: nothing is done to these
 	s.load.Resume()
 	if err := s.side.WaitPhase(ctx, func(phase string) bool { return phase == check.Serving }); err != nil {
 		return fmt.Errorf("wait for the next life: %w", err)
-	}
-	if err := s.load.WaitOpen(ctx, s.need, longStream); err != nil {
-		return fmt.Errorf("wait for %d streams on the next life: %w", s.need, err)
 	}
 	after, err := s.side.Status(ctx)
 	if err != nil {
 		return err
 	}
 	s.result.Restarts++
-	step.What = fmt.Sprintf("%d streams came and were held: worker %d -> %d, life %d -> %d",
-		s.load.Open(longStream), before.Worker.PID, after.Worker.PID, before.Life, after.Life)
+	step.What = fmt.Sprintf("who came was held: worker %d -> %d, life %d -> %d",
+		before.Worker.PID, after.Worker.PID, before.Life, after.Life)
 	return nil
 }
 
