@@ -14,7 +14,7 @@ func prepare() bool {
 	own.pid = call(unix.SYS_GETPID, 0, 0, 0)
 	takeFileLimit()
 	if page := findPage(); page != nil {
-		inherit(page)
+		own.gen = max(page.Gen, page.Ready) // this was the runner of a keeper that is dead: BecomeKeeper
 	} else if !occupy() {
 		return false
 	}
@@ -26,15 +26,6 @@ func prepare() bool {
 	takeSignals()
 	own.absence = Present
 	return true
-}
-
-// inherit goes on for a keeper that is dead: this was its runner a moment ago (BecomeKeeper).
-//
-//go:nosplit
-//go:norace
-func inherit(page *Page) {
-	own.gen = max(page.Gen, page.Ready)
-	call(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, 0, 0) // it survived execve
 }
 
 // takeFileLimit raises the keeper's own soft limit for good: it has to open /proc/self/fd when the runner's streams
