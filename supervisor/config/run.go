@@ -12,7 +12,7 @@ import (
 type Run struct {
 	Name     string
 	Listen   string  // HOST:PORT
-	Upstream Address // zero: each life gets an address of its own, where Command has {port} or {socket}
+	Upstream Address // zero: each life gets a free port, where Command has {port}
 	// Control is the absolute path of the control socket. Worker sockets ({socket}) lie in the same directory.
 	Control string
 	HTTP    string // HOST:PORT, or empty: off
@@ -25,15 +25,15 @@ type Run struct {
 	Probe          Probe
 	State          string // absolute path of the ledger's directory
 	MaxConnections int
-	// Command is empty where somebody else runs the worker. Its placeholders are filled in already where Upstream
-	// is set; else it holds exactly one kind of them.
+	// Command is empty where somebody else runs the worker. Where Upstream is zero Fill puts a life's port into it; else
+	// it has no placeholders any more.
 	Command []string
 }
 
 // RuntimeDir is the directory of the control socket and of the worker's sockets.
 func (r Run) RuntimeDir() string { return filepath.Dir(r.Control) }
 
-// WorkerSocket is the path that stands for {socket} in the command.
+// WorkerSocket is the path that {socket} stands for in the command, unless --upstream names another.
 func (r Run) WorkerSocket() string { return filepath.Join(r.RuntimeDir(), r.Name+".worker.sock") }
 
 var namePattern = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
@@ -150,6 +150,9 @@ func (s Settings) judgeWorker(p *Problems, r *Run) {
 	case !port && !socket:
 		p.advise("COMMAND", "does not say where the worker shall listen: it has neither {port} nor {socket}, and there is no --upstream",
 			s.whereLines()...)
+	case socket:
+		r.Upstream = Address{Network: "unix", Addr: r.WorkerSocket()}
+		r.Command = Fill(s.Command, r.Upstream)
 	}
 }
 

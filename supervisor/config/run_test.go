@@ -174,17 +174,18 @@ func TestNoWorkerAtAllIsAnsweredWithBothWays(t *testing.T) {
 	}
 }
 
-func TestPlaceholdersAreFilledOnlyWhereTheAddressIsKnown(t *testing.T) {
+func TestPlaceholdersAreFilledWhereTheAddressIsKnown(t *testing.T) {
 	for _, c := range []struct {
 		upstream string
 		command  string
 		want     string
+		at       string
 	}{
-		{"", "w --port {port}", "w --port {port}"},
-		{"", "w --uds {socket}", "w --uds {socket}"},
-		{"127.0.0.1:8001", "w --port={port} --json {\"port\":1}", "w --port=8001 --json {\"port\":1}"},
-		{"unix:/run/w.sock", "w --uds {socket}", "w --uds /run/w.sock"},
-		{"127.0.0.1:8001", "w", "w"},
+		{"", "w --port {port}", "w --port {port}", ""}, // anew each life
+		{"", "w --uds {socket}", "w --uds /run/autoglm-sidecar/default.worker.sock", "unix:/run/autoglm-sidecar/default.worker.sock"},
+		{"127.0.0.1:8001", "w --port={port} --json {\"port\":1}", "w --port=8001 --json {\"port\":1}", "127.0.0.1:8001"},
+		{"unix:/run/w.sock", "w --uds {socket}", "w --uds /run/w.sock", "unix:/run/w.sock"},
+		{"127.0.0.1:8001", "w", "w", "127.0.0.1:8001"},
 	} {
 		s := Defaults()
 		s.Upstream, s.Command = c.upstream, strings.Fields(c.command)
@@ -193,11 +194,8 @@ func TestPlaceholdersAreFilledOnlyWhereTheAddressIsKnown(t *testing.T) {
 			t.Errorf("%+v: %v", c, err)
 			continue
 		}
-		if got := strings.Join(r.Command, " "); got != c.want {
-			t.Errorf("command is %s, want %s", got, c.want)
-		}
-		if r.Upstream.IsZero() != (c.upstream == "") {
-			t.Errorf("upstream of %+v is %v", c, r.Upstream)
+		if got := strings.Join(r.Command, " "); got != c.want || r.Upstream.String() != c.at {
+			t.Errorf("--upstream %q -- %s: worker at %s as %s, want at %s as %s", c.upstream, c.command, r.Upstream, got, c.at, c.want)
 		}
 	}
 }
