@@ -34,7 +34,10 @@ type Worker struct {
 	PID      int       `json:"pid"`    // 0: no process of ours
 	Upstream string    `json:"upstream"`
 	Since    time.Time `json:"since,omitzero"` // it began to serve
-	LastExit string    `json:"last_exit"`      // of the life before, as in "exited 1 after 3 s: CUDA out of memory"
+	// While no life serves:
+	Progress  string    `json:"progress,omitempty"`  // of the life that starts: its latest sign
+	NextStart time.Time `json:"next_start,omitzero"` // after a crash
+	LastExit  string    `json:"last_exit"`           // of the life before, as in "exited 1 after 3 s: CUDA out of memory"
 }
 
 // Gate is where streams enter.

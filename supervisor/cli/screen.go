@@ -44,7 +44,7 @@ func colours(w io.Writer, h config.Host) palette {
 // a line, in the order in which a stream meets them.
 func screen(s admin.Status, now time.Time, p palette) string {
 	var b strings.Builder
-	m, text := headline(s)
+	m, text := headline(s, now)
 	b.WriteString(p.paint(m, s.Name+": "+text) + "\n\n")
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(&b, "  %-10s  %s\n", label, fmt.Sprintf(format, args...))
@@ -68,7 +68,7 @@ func screen(s admin.Status, now time.Time, p palette) string {
 }
 
 // headline says in one sentence how things are and, where somebody must act, what to do.
-func headline(s admin.Status) (mood, string) {
+func headline(s admin.Status, now time.Time) (mood, string) {
 	held := count(int64(s.Gate.Held), "stream") + " held"
 	switch {
 	case s.Gate.State == "leaving":
@@ -82,8 +82,12 @@ func headline(s admin.Status) (mood, string) {
 		return waiting, fmt.Sprintf("restarting; life %d has %s to end, %s", s.Life, count(int64(s.Gate.InFlight), "stream"), held)
 	case s.Phase == "stopping" || s.Phase == "reclaiming":
 		return waiting, fmt.Sprintf("life %d is being stopped, %s", s.Life, held)
+	case s.Phase == "starting" && s.Worker.Progress != "":
+		return waiting, fmt.Sprintf("life %d is getting ready (%s), %s", s.Life, s.Worker.Progress, held)
 	case s.Phase == "starting":
 		return waiting, fmt.Sprintf("life %d is getting ready, %s", s.Life, held)
+	case !s.Worker.NextStart.IsZero():
+		return broken, fmt.Sprintf("no worker serves, the next is started in %s, %s", span(max(0, s.Worker.NextStart.Sub(now))), held)
 	default:
 		return broken, fmt.Sprintf("no worker serves (%s), %s", s.Phase, held)
 	}

@@ -27,7 +27,14 @@ func listen(ctx context.Context, log *slog.Logger) wishes {
 	if !signal.Ignored(syscall.SIGHUP) {
 		signal.Notify(signals, syscall.SIGHUP)
 	}
-	context.AfterFunc(ctx, func() { signal.Stop(signals) })
+	// A log or a worker's line that nobody reads any more must not be the end of us, which it is for a Go program that
+	// doesn't ask for SIGPIPE. Ignoring it would go on to the worker.
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, syscall.SIGPIPE)
+	context.AfterFunc(ctx, func() {
+		signal.Stop(signals)
+		signal.Stop(broken)
+	})
 	return wish(ctx, signals, isTerminal(os.Stdin), log)
 }
 

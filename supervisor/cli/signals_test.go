@@ -3,8 +3,12 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -64,6 +68,43 @@ func TestHangup(t *testing.T) {
 				t.Errorf("SIGHUP with a terminal %v is logged as %s", attended, log.String())
 			}
 		})
+	}
+}
+
+// brokenEnv makes the test binary a program whose stdout nobody reads, and that says on stderr whether it lives on.
+const brokenEnv = "CLI_TEST_BROKEN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(brokenEnv) == "" {
+		os.Exit(m.Run())
+	}
+	listen(context.Background(), slog.New(slog.DiscardHandler))
+	io.Copy(io.Discard, os.Stdin) // until the other end of stdout is closed
+	_, err := os.Stdout.WriteString("a line\n")
+	fmt.Fprint(os.Stderr, errors.Is(err, syscall.EPIPE))
+}
+
+func TestOutputThatNobodyReadsIsNotTheEnd(t *testing.T) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(t.Context(), os.Args[0])
+	c.Env = append(os.Environ(), brokenEnv+"=1")
+	var stderr bytes.Buffer
+	c.Stdout, c.Stderr = write, &stderr
+	stdin, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	write.Close()
+	read.Close()
+	stdin.Close()
+	if err := c.Wait(); err != nil || stderr.String() != "true" {
+		t.Errorf("it ended with %v, and the write failed with EPIPE: %q; want a failed write and no more", err, stderr.String())
 	}
 }
 

@@ -87,13 +87,19 @@ func TestHeadlines(t *testing.T) {
 		}, waiting, "restarting; life 3 has 1 stream to end, 5 streams held"},
 		{func(s *admin.Status) { s.Phase, s.Gate = "stopping", admin.Gate{State: "holding", Held: 1} }, waiting, "life 3 is being stopped, 1 stream held"},
 		{func(s *admin.Status) { s.Phase, s.Gate = "starting", admin.Gate{State: "holding", Held: 2} }, waiting, "life 3 is getting ready, 2 streams held"},
+		{func(s *admin.Status) {
+			s.Phase, s.Worker.Progress, s.Gate = "starting", "answered 503", admin.Gate{State: "holding"}
+		}, waiting, "life 3 is getting ready (answered 503), 0 streams held"},
+		{func(s *admin.Status) {
+			s.Phase, s.Worker.NextStart, s.Gate = "down", threeAM.Add(4*time.Second), admin.Gate{State: "holding", Held: 1}
+		}, broken, "no worker serves, the next is started in 4 s, 1 stream held"},
 		{func(s *admin.Status) { s.Phase, s.Gate = "down", admin.Gate{State: "holding", Held: 2} }, broken, "no worker serves (down), 2 streams held"},
 		{func(s *admin.Status) { s.Gate.State = "leaving" }, waiting, "leaving; new streams are refused so that clients go elsewhere, 212 run on"},
 		{func(s *admin.Status) { s.Halted = "x" }, broken, "GIVEN UP, all streams are refused: x. When the cause is mended: autoglm-sidecar restart --name default"},
 	} {
 		s := inService()
 		c.change(&s)
-		if m, got := headline(s); m != c.mood || got != c.want {
+		if m, got := headline(s, threeAM); m != c.mood || got != c.want {
 			t.Errorf("got mood %d, %q\nwant %d, %q", m, got, c.mood, c.want)
 		}
 	}
