@@ -30,7 +30,8 @@ func (w *watch) forget() {
 	}
 }
 
-// hangs takes a look if one is due. page is nil as long as there is no arena.
+// hangs takes a look if one is due. page is nil as long as there is no arena: then nothing is lost by waiting, for a
+// name server perhaps, and whoever started us may end it.
 //
 //go:nosplit
 //go:norace
@@ -42,7 +43,11 @@ func (w *watch) hangs(now int64, page *Page, gen int64) bool {
 		w.begin(now)
 	}
 	w.due = now + int64(lookEvery)
-	if page == nil || page.Ready != gen {
+	if page == nil {
+		w.begin(now)
+		return false
+	}
+	if page.Ready != gen {
 		w.forget()
 		w.unready++
 		return w.unready > unreadyLooks

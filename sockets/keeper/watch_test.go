@@ -113,7 +113,7 @@ func TestWatchGivesTwentySecondsToGetReady(t *testing.T) {
 func TestWatchWithoutAnArena(t *testing.T) {
 	e := newEye(1)
 	e.page = nil
-	want(t, "looks without an arena", e.looks(100), 41)
+	want(t, "looks without an arena", e.looks(1000), 0)
 	e.page = &Page{Loops: 1, Ready: 7}
 	e.watch.begin(int64(e.now))
 	want(t, "with the loop moving", e.looks(100, 0), 0)
