@@ -185,6 +185,7 @@ func attach(fd, slots int) (*Arena, error) {
 // found writes the head of a fresh arena, the magic last: without it there is no arena.
 func (a *Arena) found() {
 	a.header().slots = int64(a.slots)
+	a.header().started = now()
 	p := a.Page()
 	p.Layout = Layout
 	atomic.StoreUint64(&p.Magic, Magic)
@@ -245,6 +246,15 @@ func (a *Arena) SetFront(i int, address string) error {
 	}
 	f.length = int64(copy(f.address[:], address))
 	return nil
+}
+
+// Founded is when the arena was made, by CLOCK_MONOTONIC in nanoseconds.
+func (a *Arena) Founded() int64 { return a.header().started }
+
+func now() int64 {
+	var t unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) // it can't fail for this clock
+	return t.Nano()
 }
 
 func (a *Arena) crash() {

@@ -72,4 +72,6 @@ type Kernel interface {
 	// bound to, 0 for what is no TCP socket.
 	Descriptors() ([]int32, error)
 	LocalPort(fd int32) uint16
+	// Peer is the address of the other end, for people.
+	Peer(fd int32) string
 }

@@ -3,6 +3,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strconv"
 	"syscall"
@@ -198,5 +199,21 @@ func (Linux) LocalPort(fd int32) uint16 {
 		return uint16(sa.Port)
 	default:
 		return 0
+	}
+}
+
+// Peer implements Kernel.
+func (Linux) Peer(fd int32) string {
+	sa, err := unix.Getpeername(int(fd))
+	if err != nil {
+		return ""
+	}
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)).String()
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port)).String()
+	default:
+		return ""
 	}
 }

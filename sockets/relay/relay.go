@@ -11,8 +11,10 @@
 package relay
 
 import (
+	"cmp"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -219,6 +221,37 @@ func (r *Relay) Stats() Stats {
 		l.mu.Unlock()
 	}
 	return s
+}
+
+// Lanes is how many lanes there are; each ticks.
+func (r *Relay) Lanes() int { return len(r.lanes) }
+
+// Stream is one open stream, for people.
+type Stream struct {
+	Slot      int
+	RequestID string
+	Client    string // its address
+	Age       time.Duration
+}
+
+// Oldest returns the open streams that are in flight on a life, oldest first, at most most.
+func (r *Relay) Oldest(most int) []Stream {
+	var all []Stream
+	now := r.Kernel.Now()
+	for _, l := range r.lanes {
+		l.mu.Lock()
+		for _, c := range l.conns {
+			if c != nil && c.r.Phase == arena.Relay {
+				all = append(all, Stream{
+					Slot: int(c.index), RequestID: string(c.slot.ID.Value()), Client: r.Kernel.Peer(c.r.Client),
+					Age: time.Duration(now - c.r.Arrived),
+				})
+			}
+		}
+		l.mu.Unlock()
+	}
+	slices.SortFunc(all, func(a, b Stream) int { return cmp.Compare(b.Age, a.Age) })
+	return all[:min(len(all), most)]
 }
 
 func (r *Relay) counts() Counts {

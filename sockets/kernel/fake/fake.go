@@ -282,6 +282,9 @@ func (k *Kernel) LocalPort(fd int32) uint16 {
 	return 0
 }
 
+// Peer implements kernel.Kernel.
+func (k *Kernel) Peer(int32) string { return "192.0.2.1:1" }
+
 // Poller is a loop's epoll set: it dies with its process.
 type Poller struct {
 	k       *Kernel

@@ -1,0 +1,261 @@
+// Package daemon is the one place where all rooms meet. It maps settings to each room's options, builds the rooms in
+// order, and stops them in reverse:
+//
+//	memory (the arena) -> doors (listeners) -> relay -> worker -> admin
+//
+// It takes channels and contexts, never signals of the operating system, so a test can run a whole sidecar in its own
+// process. What is special here is that a runner may not be the first: then the memory and the doors are found, not
+// made, and the relay takes over before anything else opens a descriptor.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"autoglm-sidecar/sockets"
+	"autoglm-sidecar/sockets/arena"
+	"autoglm-sidecar/sockets/keeper"
+	"autoglm-sidecar/sockets/kernel"
+	"autoglm-sidecar/sockets/relay"
+	"autoglm-sidecar/supervisor"
+	"autoglm-sidecar/supervisor/admin"
+	"autoglm-sidecar/supervisor/config"
+)
+
+// Options are what a daemon needs beside its settings.
+type Options struct {
+	Log     *slog.Logger
+	Version string
+	Output  io.Writer // where the worker's lines go
+	// Leave asks the sidecar to go: open streams have the drain deadline. Hurry asks it not to wait for them.
+	Leave, Hurry <-chan struct{}
+}
+
+// lastFlush is how long clients have, at the end, to take what is left of their answers.
+const lastFlush = 10 * time.Second
+
+// daemon is one running sidecar.
+type daemon struct {
+	config.Run
+	Options
+	keeper keeper.Info
+
+	arena   *arena.Arena
+	front   *sockets.Listener
+	control *sockets.Listener
+	http    *sockets.Listener // nil: off
+	relay   *relay.Relay
+	gateway *gateway
+	traffic traffic
+	life    life
+	started time.Time // of the first runner
+}
+
+// life is what manages the worker: a Supervisor, or a Fixed where it is somebody else's.
+type life interface {
+	Run(context.Context) error
+	Leave()
+	Hurry()
+	Drained(supervisor.Life)
+	Restart(context.Context, supervisor.RestartOptions) (supervisor.Asked, error)
+	Follow(ctx context.Context, id, after int64) (supervisor.Restart, error)
+	Status() supervisor.Status
+}
+
+// Run runs a sidecar until it was asked to leave and has left, or until ctx ends, which leaves the worker alone.
+func Run(ctx context.Context, c config.Run, o Options) error {
+	d := &daemon{Run: c, Options: o}
+	var err error
+	if d.keeper, err = keeper.Start(); err != nil {
+		return err
+	}
+	o.Log.Info("starting", "version", o.Version, "name", c.Name, "listen", c.Listen, "keeper", d.keeper.String())
+	if err := d.build(ctx); err != nil {
+		return err
+	}
+	defer d.closeDoors()
+	return d.serve(ctx)
+}
+
+// build makes or finds everything that outlives a runner, and then the rooms on it.
+func (d *daemon) build(ctx context.Context) error {
+	a, found, err := openMemory(d.MaxConnections)
+	if err != nil {
+		return err
+	}
+	d.arena = a
+	d.started = time.Now().Add(time.Duration(a.Founded()) - monotonic())
+	if reason, halted := keeper.CrashLoop(a.Page(), monotonic()); halted {
+		return d.giveUp(ctx, reason)
+	}
+	if d.front, err = sockets.Listen(ctx, "front", keeper.FrontFD, d.Listen); err != nil {
+		return err
+	}
+	if err := d.buildRelay(found); err != nil {
+		return err
+	}
+	if err := d.openControl(ctx); err != nil {
+		return err
+	}
+	return d.buildLife()
+}
+
+func (d *daemon) buildRelay(found bool) (err error) {
+	d.gateway = newGateway(d.Log)
+	page := d.arena.Page()
+	d.relay, err = relay.New(relay.Options{
+		Arena: d.arena, Kernel: kernel.Linux{}, Log: d.Log, Front: d.front.FD,
+		Hold: d.Hold, Heartbeat: d.Heartbeat,
+		Drained:     func(life int64) { d.life.Drained(supervisor.Life(life)) },
+		Unreachable: d.unreachable,
+		Tick:        page.Tick,
+	})
+	if err != nil {
+		return err
+	}
+	d.gateway.relay = d.relay
+	d.traffic = traffic{d.relay, d.arena.Mark()}
+	if !found {
+		return nil
+	}
+	before := monotonic()
+	if err := d.relay.TakeOver(); err != nil {
+		return err
+	}
+	d.Log.Warn("took over", "last_death", lastDeath(page), "took", monotonic()-before, "found", d.relay.Stats().Counts.TakeOver)
+	return nil
+}
+
+// unreachable is told by the relay's lanes that a connection to the worker has failed.
+func (d *daemon) unreachable(life int64) {
+	d.gateway.lookAgain()
+	if a, ok := d.life.(*away); ok {
+		a.failed()
+	}
+}
+
+func lastDeath(p *keeper.Page) string {
+	if deaths := p.LastDeaths(); len(deaths) > 0 {
+		return deaths[len(deaths)-1].String()
+	}
+	return "unknown"
+}
+
+func (d *daemon) openControl(ctx context.Context) (err error) {
+	if d.control, err = sockets.ListenUnix("control", keeper.ControlFD, d.Run.Control, func() (*net.UnixListener, error) { return admin.Listen(ctx, d.Run.Control) }); err != nil {
+		return err
+	}
+	if d.HTTP != "" {
+		d.http, err = sockets.Listen(ctx, "http", keeper.HTTPFD, d.HTTP)
+	}
+	return err
+}
+
+// serve runs everything until the life has left.
+func (d *daemon) serve(ctx context.Context) error {
+	lives, endLife := context.WithCancel(ctx) // the worker's affairs
+	defer endLife()
+	eyes, closeEyes := context.WithCancel(context.WithoutCancel(ctx)) // those who look: the last to end
+	defer closeEyes()
+
+	var watchers sync.WaitGroup
+	defer watchers.Wait()
+	defer closeEyes()
+	if err := d.openEyes(eyes, &watchers); err != nil {
+		return err
+	}
+
+	carried := make(chan error, 1)
+	go func() { carried <- d.relay.Serve() }()
+	page := d.arena.Page()
+	page.SetReady(d.relay.Lanes())
+	watchers.Go(func() { d.gateway.resolve(eyes) })
+	watchers.Go(func() { d.heedWishes(eyes, page) })
+	watchers.Go(func() { d.heedKeeper(eyes) })
+
+	lived := make(chan error, 1)
+	go func() { lived <- d.life.Run(lives) }()
+	select {
+	case err := <-carried:
+		return fmt.Errorf("relay: %w", errors.Join(err, errors.New("it stopped by itself")))
+	case err := <-lived:
+		if err != nil {
+			return err
+		}
+	}
+	d.awaitFlush(ctx)
+	d.relay.Close()
+	return <-carried
+}
+
+// heedWishes passes on what was asked of the sidecar, of this runner or of one before it.
+func (d *daemon) heedWishes(ctx context.Context, page *keeper.Page) {
+	leave := d.Leave
+	if page.IsLeaving() {
+		d.life.Leave()
+		leave = nil
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-leave:
+			leave = nil
+			page.Leave()
+			d.life.Leave()
+		case <-d.Hurry:
+			d.life.Hurry()
+			return
+		}
+	}
+}
+
+// heedKeeper makes this runner its own keeper when its keeper has died.
+func (d *daemon) heedKeeper(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-keeper.Bereaved(ctx):
+		d.Log.Warn("the keeper died: becoming the keeper")
+		d.relay.Freeze() // a connection accepted from here on would be lost
+		if err := keeper.BecomeKeeper(); err != nil {
+			d.relay.Thaw()
+			d.Log.Error("there is no keeper any more: streams end when this process dies", "error", err)
+		}
+	}
+}
+
+// awaitFlush waits until clients have what is left of their answers.
+func (d *daemon) awaitFlush(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastFlush)
+	defer cancel()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for d.relay.Stats().Streams > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.Hurry:
+			return
+		case <-look.C:
+		}
+	}
+}
+
+// closeDoors removes what others would trip over.
+func (d *daemon) closeDoors() {
+	for _, l := range []*sockets.Listener{d.front, d.control, d.http} {
+		if l == nil {
+			continue
+		}
+		if err := l.Close(); err != nil && !errors.Is(err, os.ErrNotExist) {
+			d.Log.Warn(err.Error())
+		}
+	}
+}
