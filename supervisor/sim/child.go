@@ -15,29 +15,51 @@ import (
 // worker's end.
 const childHold = "AUTOGLM_SIM_CHILD"
 
+// reportsFD is the descriptor on which a child says that it is ready.
+const reportsFD = 3
+
 // spawnChildren starts processes that are to the worker as EngineCore is to vLLM: they stay when it dies. Each is this
 // same program with the same arguments. They share the worker's output, so a reader of it sees no end before theirs.
 func spawnChildren(o Options) error {
 	for range o.Children {
-		alive, held, err := os.Pipe() // held is open as long as the worker lives
-		if err != nil {
+		if err := spawnChild(o); err != nil {
 			return fmt.Errorf("spawn child: %w", err)
 		}
-		child := exec.Command("/proc/self/exe", os.Args[1:]...)
-		child.Args[0] = os.Args[0]
-		child.Env = append(os.Environ(), childHold+"="+o.ChildrenHold.String())
-		child.Stdin, child.Stdout, child.Stderr = alive, os.Stdout, os.Stderr
-		child.SysProcAttr = &syscall.SysProcAttr{Setsid: o.ChildrenSetsid}
-		err = child.Start()
-		alive.Close()
-		if err != nil {
-			held.Close()
-			return fmt.Errorf("spawn child: %w", err)
-		}
-		go func() {
-			child.Wait() // so that one that is killed leaves no zombie
-			held.Close()
-		}()
+	}
+	return nil
+}
+
+// spawnChild returns once the child takes no notice of signals any more.
+func spawnChild(o Options) error {
+	alive, held, err := os.Pipe() // held is open as long as the worker lives
+	if err != nil {
+		return err
+	}
+	defer alive.Close()
+	ready, reports, err := os.Pipe()
+	if err != nil {
+		held.Close()
+		return err
+	}
+	defer ready.Close()
+	child := exec.Command("/proc/self/exe", os.Args[1:]...)
+	child.Args[0] = os.Args[0]
+	child.Env = append(os.Environ(), childHold+"="+o.ChildrenHold.String())
+	child.Stdin, child.Stdout, child.Stderr = alive, os.Stdout, os.Stderr
+	child.ExtraFiles = []*os.File{reports} // becomes reportsFD
+	child.SysProcAttr = &syscall.SysProcAttr{Setsid: o.ChildrenSetsid}
+	err = child.Start()
+	reports.Close()
+	if err != nil {
+		held.Close()
+		return err
+	}
+	go func() {
+		child.Wait() // so that one that is killed leaves no zombie
+		held.Close()
+	}()
+	if _, err := ready.Read(make([]byte, 1)); err != nil {
+		return fmt.Errorf("wait until pid %d is ready: %w", child.Process.Pid, err)
 	}
 	return nil
 }
@@ -50,6 +72,11 @@ func beChild(ctx context.Context, hold string) error {
 		return fmt.Errorf("read %s: %w", childHold, err)
 	}
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	reports := os.NewFile(reportsFD, "reports")
+	if _, err := reports.Write([]byte{1}); err != nil {
+		return fmt.Errorf("report as a child of the simulated worker: %w", err)
+	}
+	reports.Close()
 	io.Copy(io.Discard, os.Stdin) // ends with the worker
 	select {
 	case <-time.After(after):

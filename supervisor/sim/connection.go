@@ -152,13 +152,13 @@ func (c *connection) reset() {
 	c.net.Close()
 }
 
-// closeGently ends an answer to a request that was not read: FIN, then reading for up to a second, because closing
-// with unread bytes sends RST, which takes the answer away from the client.
+// closeGently ends an answer to a request that was not read: FIN, then reading for a while, because closing with unread
+// bytes sends RST, which takes the answer away from the client.
 func (c *connection) closeGently() {
 	if half, ok := c.net.(interface{ CloseWrite() error }); ok {
 		half.CloseWrite()
 	}
-	c.net.SetReadDeadline(time.Now().Add(time.Second))
+	c.net.SetReadDeadline(time.Now().Add(c.server.linger))
 	io.Copy(io.Discard, c.reader)
 }
 

@@ -201,9 +201,18 @@ func TestLargePrompt(t *testing.T) {
 // all of it once it reads.
 func TestSlowReaderSlowsOnlyItself(t *testing.T) {
 	w := startWorker(t, "")
-	const tokens = 100_000 // 24 MB, more than the sockets take
-	slow := w.send(chat(tokens))
+	const tokens = 60_000 // 14 MB, more than the sockets take
+	slow := w.dial()
+	slow.(*net.TCPConn).SetReadBuffer(256 << 10)
+	io.WriteString(slow, chat(tokens))
 	readUntil(t, slow, `" home"`)
+	before := int64(-1)
+	w.eventually("the slow client's answer to be stuck", func(s State) bool {
+		stuck := s.Tokens == before
+		before = s.Tokens
+		time.Sleep(50 * time.Millisecond) // between two looks
+		return stuck
+	})
 	if raw, err := w.exchange(chat(5)); err != nil || !strings.HasSuffix(raw, "0\r\n\r\n") {
 		t.Errorf("the other client got %v, %q", err, raw)
 	}
@@ -213,6 +222,26 @@ func TestSlowReaderSlowsOnlyItself(t *testing.T) {
 	rest, err := io.ReadAll(slow)
 	if err != nil || strings.Count(string(rest), "data: {") != tokens-1 || !strings.HasSuffix(string(rest), "data: [DONE]\n\n\r\n0\r\n\r\n") {
 		t.Errorf("got %v, %d events, end %q", err, strings.Count(string(rest), "data: {"), rest[max(0, len(rest)-60):])
+	}
+}
+
+// TestHastenedOnce: after a hang is lifted, a stream waits for its next token's time again and is not visited till then.
+func TestHastenedOnce(t *testing.T) {
+	w := startWorker(t, `{"tokens_per_second":0.001}`)
+	c := w.send(chat(5))
+	readUntil(t, c, `" home"`)
+	w.switches(`{"hang":"engine"}`)
+	w.switches(`{"hang":""}`)
+	for deadline := time.Now().Add(patience); ; {
+		w.pacer.mu.Lock()
+		waits := len(w.pacer.queue) == 1 && w.pacer.queue[0].at > w.pacer.now()+time.Minute
+		w.pacer.mu.Unlock()
+		if waits {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the stream does not wait for its time")
+		}
 	}
 }
 

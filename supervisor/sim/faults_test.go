@@ -144,6 +144,17 @@ func TestFramings(t *testing.T) {
 	}
 }
 
+// TestCutOfAnAnnouncedLength: a Content-Length is the whole stream's, so that the cut can be seen.
+func TestCutOfAnAnnouncedLength(t *testing.T) {
+	for _, fault := range []Fault{FaultMidChunk, FaultFIN} {
+		raw, err := startWorker(t, fmt.Sprintf(`{"framing":"length","fault":%q}`, fault)).exchange(chat(5))
+		head, body := cutAtBody(t, raw)
+		if err != nil || !strings.Contains(head, "\r\ncontent-length: 1535\r\n") || len(body) > 1200 || len(body) < 700 {
+			t.Errorf("%s: %d bytes of body after\n%s", fault, len(body), head)
+		}
+	}
+}
+
 // TestInterimAndTrailers: what may stand before and after an answer.
 func TestInterimAndTrailers(t *testing.T) {
 	w := startWorker(t, `{"interim":[100,103,102],"trailers":true}`)
@@ -169,6 +180,7 @@ func TestInterimAndTrailers(t *testing.T) {
 // TestEarlyAnswer: a request is refused though none of its body has been sent.
 func TestEarlyAnswer(t *testing.T) {
 	w := startWorker(t, `{"early_status":413}`)
+	w.linger = time.Hour // so that only a half-close ends the exchange
 	raw, err := w.exchange("POST /v1/chat/completions HTTP/1.1\r\nHost: sim\r\nContent-Length: 1000000\r\n\r\n")
 	if err != nil || !strings.HasPrefix(raw, "HTTP/1.1 413 Request Entity Too Large\r\n") || !strings.Contains(raw, "\r\nconnection: close\r\n") {
 		t.Errorf("got %v: %s", err, raw)
@@ -265,8 +277,8 @@ func TestCrashAfterTokens(t *testing.T) {
 		if _, err := w.exchange(chat(5)); err != nil {
 			t.Fatal(err)
 		}
-		w.switches(fmt.Sprintf(`{"crash_after_tokens":%d,"crash_exit":%d}`, 9+exit, exit))
-		before := w.tokens.Load()
+		want := crashNote{exit, w.tokens.Load() + 12}
+		w.switches(fmt.Sprintf(`{"crash_after_tokens":12,"crash_exit":%d}`, exit))
 		for range 3 {
 			if _, err := w.exchange(chat(5)); err != nil {
 				t.Fatal(err)
@@ -274,12 +286,13 @@ func TestCrashAfterTokens(t *testing.T) {
 		}
 		select {
 		case got := <-w.crashed:
-			if got != exit {
-				t.Errorf("crashed with %d, want %d", got, exit)
+			if got != want {
+				t.Errorf("crashed with exit status and after tokens %v, want %v", got, want)
 			}
 		default:
-			t.Errorf("no crash after %d tokens", w.tokens.Load()-before)
+			t.Errorf("no crash after %d tokens, want %v", w.tokens.Load(), want)
 		}
+		w.switches(`{"crash_after_tokens":0}`)
 	}
 }
 
@@ -300,6 +313,17 @@ func TestEvery(t *testing.T) {
 	raw, err := w.exchange(chat(5, `X-Sim: {"fault":"drop","at_token":0}`))
 	if err != nil || !strings.Contains(raw, `" ome"`) {
 		t.Errorf("with the header came %v, %s", err, raw)
+	}
+}
+
+// TestHeaderIsForOneRequest: X-Sim changes nothing for others.
+func TestHeaderIsForOneRequest(t *testing.T) {
+	w := startWorker(t, `{"interim":[103]}`)
+	if raw, err := w.exchange(chat(1, `X-Sim: {"interim":[102],"tokens_per_event":2}`)); err != nil || !strings.HasPrefix(raw, "HTTP/1.1 102 ") {
+		t.Errorf("got %v, %q", err, raw)
+	}
+	if now := w.switches("{}"); !slices.Equal(now.Interim, []int{103}) || now.TokensPerEvent != 1 {
+		t.Errorf("now all have %+v", now)
 	}
 }
 

@@ -43,7 +43,8 @@ func TestMain(m *testing.M) {
 type process struct {
 	t      *testing.T
 	cmd    *exec.Cmd
-	lines  *bufio.Reader // standard output and error
+	output *os.File      // standard output and error
+	lines  *bufio.Reader // of it
 	ended  chan error
 	listen string // host:port, or the path of a unix socket
 }
@@ -64,7 +65,7 @@ func spawn(t *testing.T, flags ...string) *process {
 	}
 	write.Close()
 	read.SetReadDeadline(time.Now().Add(patience))
-	p.lines = bufio.NewReader(read)
+	p.output, p.lines = read, bufio.NewReader(read)
 	go func() { p.ended <- p.cmd.Wait() }()
 	t.Cleanup(func() {
 		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
@@ -376,12 +377,14 @@ func TestChildren(t *testing.T) {
 				}
 			}
 			syscall.Kill(children[0], syscall.SIGKILL)
-			if err := syscall.Kill(children[1], 0); err != nil {
-				t.Errorf("TERM ended child %d", children[1])
+			p.output.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+			if _, err := io.Copy(io.Discard, p.lines); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("with the last child the output was to stay open in spite of TERM, got %v", err)
 			}
 			syscall.Kill(children[1], syscall.SIGKILL)
+			p.output.SetReadDeadline(time.Now().Add(patience))
 			if _, err := io.Copy(io.Discard, p.lines); err != nil {
-				t.Errorf("with the last child the output was to end: %v", err)
+				t.Errorf("without it the output was to end, got %v", err)
 			}
 		})
 	}

@@ -23,6 +23,7 @@ type server struct {
 	pacer   *pacer
 	wall    func() time.Time // for created and date
 	born    time.Time
+	linger  time.Duration  // how long an early answer's request is still read
 	crash   func(exit int) // ends the process; -1: by SIGKILL
 	stopped chan struct{}  // closed by stop
 	nobody  chan struct{}  // capacity 1: the last open answer ended
@@ -44,7 +45,7 @@ type server struct {
 
 func newServer(o Options) *server {
 	s := &server{
-		options: o, life: newLife(), wall: time.Now, born: time.Now(), crash: crash,
+		options: o, life: newLife(), wall: time.Now, born: time.Now(), linger: time.Second, crash: crash,
 		stopped: make(chan struct{}), nobody: make(chan struct{}, 1), conns: map[*connection]struct{}{},
 	}
 	s.faults.Store(&o.Faults)

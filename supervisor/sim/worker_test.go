@@ -25,7 +25,12 @@ const patience = 20 * time.Second
 type worker struct {
 	*server
 	t       *testing.T
-	crashed chan int // exit statuses of crashes that did not happen, because they would end the test
+	crashed chan crashNote // crashes that did not happen, because they would end the test
+}
+
+type crashNote struct {
+	exit   int
+	tokens int64 // sent by then
 }
 
 // startWorker starts one that is fast, changed by the given switches (JSON), and stops it at the test's end.
@@ -42,12 +47,12 @@ func startWorker(t *testing.T, switches string) *worker {
 		}
 	}
 	s := newServer(o)
-	w := &worker{server: s, t: t, crashed: make(chan int, 1)}
+	w := &worker{server: s, t: t, crashed: make(chan crashNote, 1)}
 	s.life = testLife
 	s.wall = func() time.Time { return time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC) }
 	s.crash = func(exit int) {
 		s.crashAt.Store(0)
-		w.crashed <- exit
+		w.crashed <- crashNote{exit, s.tokens.Load()}
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
