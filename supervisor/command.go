@@ -11,7 +11,7 @@ import (
 // for; if its life is already starting, that life is newer than the wish.
 func restart(t *turn) {
 	if no := t.refusal(); no != "" {
-		t.effect(Effect{Kind: EffectAnswer, Ask: t.e.Ask, Why: no})
+		t.refuse(no)
 		return
 	}
 	if t.e.Reason.ByHand() {
@@ -46,6 +46,8 @@ func (t *turn) refusal() string {
 		return ""
 	}
 }
+
+func (t *turn) refuse(why string) { t.effect(Effect{Kind: EffectAnswer, Ask: t.e.Ask, Why: why}) }
 
 // account opens the account of a restart.
 func (t *turn) account(reason health.Reason, by string) {
@@ -89,7 +91,7 @@ func trouble(t *turn) {
 // stop asks for a worker that stays stopped.
 func stop(t *turn) {
 	if t.m.Want == WantLeave {
-		t.effect(Effect{Kind: EffectAnswer, Ask: t.e.Ask, Why: byLeaving})
+		t.refuse(byLeaving)
 		return
 	}
 	t.m.Want = WantStop
@@ -102,7 +104,7 @@ func stop(t *turn) {
 // start takes a stop back, or ends a halt.
 func start(t *turn) {
 	if t.m.Want == WantLeave {
-		t.effect(Effect{Kind: EffectAnswer, Ask: t.e.Ask, Why: byLeaving})
+		t.refuse(byLeaving)
 		return
 	}
 	t.m.Want = WantRun

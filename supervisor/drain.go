@@ -13,7 +13,6 @@ import "fmt"
 func (t *turn) drain() {
 	t.settleFailures()
 	t.enter(Draining)
-	t.m.Overdue = false
 	t.boundDrain()
 	t.hold()
 }

@@ -124,7 +124,7 @@ type Record interface {
 	Store([]byte) error
 }
 
-// Traffic is what the relay counts, for the account of a restart. Its methods don't wait.
+// Traffic is what the relay counts, for the account of a restart. Its methods don't wait; Tally is called from any goroutine.
 type Traffic interface {
 	// Mark begins the account of a restart: everything is counted anew from here. Marking the same one again, as the next
 	// runner does, changes nothing.

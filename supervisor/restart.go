@@ -91,15 +91,15 @@ func (s *Spent) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Change is something that happened to the life, for people. Exactly one of these is true of it: the state is another, or
-// Ended says that Restart has ended.
+// Change is something that happened to the life, for people: the state is another, or a restart has ended, or something went
+// wrong without either.
 type Change struct {
 	At       time.Time
 	Life     Life
-	From, To State
+	From, To State   // alike if the state is the same
 	Restart  Restart // under way, or the one that ended; ID 0: none
-	Ended    bool
-	Why      string // the last error, where this change brought a new one
+	Ended    bool    // Restart has ended. A runner that takes over may say so again
+	Why      string  // the last error, where this change brought a new one
 }
 
 func nameOf(names []string, i uint8) string {

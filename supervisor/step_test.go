@@ -63,10 +63,10 @@ func (s *story) exited(code int, lines ...string) *story {
 // serves takes a machine to its next serving life.
 func (s *story) serves() *story {
 	s.Helper()
-	switch s.m.State {
-	case Down:
+	if s.m.State == Down {
 		s.when(Event{Kind: EventBoot})
-	case BackingOff:
+	}
+	if s.m.State == BackingOff {
 		s.due()
 	}
 	s.when(Event{Kind: EventStarted, PID: 100 + int(s.m.Life)})
@@ -379,6 +379,19 @@ func TestLeaving(t *testing.T) {
 	s.when(Event{Kind: EventFound, PID: 101}).then(Terminating, "watch hold cut{deadline} terminate")
 	s.exited(0).when(Event{Kind: EventReclaimed}).then(Left, "finish")
 	s.nextRunner().then(Left, "leave finish")
+}
+
+func TestLeavingInADrainGivesItAWholeDeadline(t *testing.T) {
+	s := newStory(t).serves()
+	s.when(byHand).held(7)
+	s.after(time.Minute).when(Event{Kind: EventLeave}).then(Draining, "journal{overtaken} leave hold")
+	if left := s.m.Deadline - s.now; left != s.m.Limits.Drain {
+		t.Errorf("%v are left, want %v", left, s.m.Limits.Drain)
+	}
+	s.after(time.Minute).when(Event{Kind: EventLeave}).then(Draining, "")
+	if left := s.m.Deadline - s.now; left != s.m.Limits.Drain-time.Minute {
+		t.Errorf("said twice, %v are left", left)
+	}
 }
 
 func TestASecondTermHurries(t *testing.T) {

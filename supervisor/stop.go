@@ -90,7 +90,6 @@ func (t *turn) next() {
 
 // stopped is a person's stop, reached.
 func (t *turn) stopped() {
-	t.m.Backoff = 0
 	t.enter(Stopped)
 	t.effect(Effect{Kind: EffectRefuse, Life: t.m.Life, Why: byStop})
 	t.finish(Overtaken, byStop)

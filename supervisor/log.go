@@ -1,0 +1,57 @@
+package supervisor
+
+import (
+	"context"
+	"log/slog"
+)
+
+// LogChanges returns a watcher that writes each change as one line.
+func LogChanges(log *slog.Logger) func(Change) {
+	return func(c Change) {
+		attrs := []slog.Attr{slog.Int64("life", int64(c.Life))}
+		level := slog.LevelInfo
+		if c.Why != "" {
+			level = slog.LevelWarn
+			attrs = append(attrs, slog.String("error", c.Why))
+		}
+		if c.Restart.ID != 0 {
+			attrs = append(attrs, slog.Int64("restart", c.Restart.ID), slog.String("reason", c.Restart.Reason.String()))
+		}
+		message := "trouble with the worker"
+		switch {
+		case c.Ended:
+			message = "restart ended"
+			attrs = append(attrs, account(c.Restart)...)
+		case c.From != c.To:
+			message = "worker"
+			attrs = append(attrs, slog.String("from", c.From.String()), slog.String("to", c.To.String()))
+		}
+		log.LogAttrs(context.Background(), level, message, attrs...)
+	}
+}
+
+// account is what a restart did, in the words of the ledger.
+func account(r Restart) []slog.Attr {
+	attrs := []slog.Attr{
+		slog.String("result", r.Result.String()),
+		slog.Int64("from_life", int64(r.From)),
+		slog.Int64("to_life", int64(r.To)),
+		slog.Duration("took", r.Took),
+		slog.Int("open", r.Open),
+		slog.Int64("cut", r.Cut),
+		slog.Int64("held", r.Held),
+		slog.Int64("refused", r.Refused),
+		slog.Duration("longest_hold", r.LongestHold),
+		slog.Duration("longest_gap", r.LongestGap),
+	}
+	if r.By != "" {
+		attrs = append(attrs, slog.String("by", r.By))
+	}
+	if r.InTheWay != 0 {
+		attrs = append(attrs, slog.Int("in_the_way", r.InTheWay))
+	}
+	if r.Detail != "" {
+		attrs = append(attrs, slog.String("detail", r.Detail))
+	}
+	return attrs
+}

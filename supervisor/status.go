@@ -1,0 +1,119 @@
+package supervisor
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// Status is what there is to say of the life at one moment.
+type Status struct {
+	Phase    Phase
+	State    State
+	Since    time.Time // of the state
+	Life     Life
+	PID      int      // 0: no process, or it isn't known yet
+	Upstream Upstream // zero: it isn't known
+	Progress string   // while it starts: the latest sign of it
+
+	EverServed   bool      // some life has served: then streams are held for the next
+	ServingSince time.Time // zero unless a life serves or drains
+	Warmup       time.Duration
+	NextStart    time.Time // zero unless it backs off
+
+	Leaving   bool
+	Halted    string // why; empty if it isn't
+	LastError string
+	LastExit  string
+
+	Restart  Restart   // under way, its account so far; ID 0: none
+	Ended    []Restart // the last few that this runner saw, newest first
+	Restarts int64     // that have ended
+}
+
+const endedKept = 8
+
+// snapshot is a Status until the next one.
+type snapshot struct {
+	Status
+	next chan struct{} // closed when there is another
+}
+
+// picture is a snapshot of the machine as it is.
+func (s *Supervisor) picture() *snapshot {
+	m := &s.m
+	p := &snapshot{next: make(chan struct{}), Status: Status{
+		Phase: m.Phase(), State: m.State, Since: s.wall(m.Since), Life: m.Life, PID: m.PID, Progress: s.progress.words(),
+		EverServed: m.Served != 0, Warmup: m.Warmup, Leaving: m.Want == WantLeave, LastError: m.LastError, LastExit: s.lastExit,
+		Restart: s.dated(m.Restart), Ended: slices.Clone(s.ended), Restarts: m.Ended,
+	}}
+	if s.process != nil {
+		p.Upstream = s.process.Upstream()
+	}
+	if p.Phase == PhaseServing || p.Phase == PhaseDraining {
+		p.ServingSince = s.wall(m.Served)
+	}
+	if m.State == BackingOff {
+		p.NextStart = s.wall(m.Deadline)
+	}
+	if m.State == Halted {
+		p.Halted = m.LastError
+	}
+	return p
+}
+
+// show replaces the snapshot and wakes those who wait for the next.
+func (s *Supervisor) show() {
+	old := s.snapshot.Swap(s.picture())
+	close(old.next)
+}
+
+// Status returns a snapshot, with the account of the restart under way as it stands now. It doesn't wait.
+func (s *Supervisor) Status() Status {
+	status := s.snapshot.Load().Status
+	status.Restart = s.sofar(status.Restart)
+	return status
+}
+
+// sofar adds to a restart under way what can be said of it before its end.
+func (s *Supervisor) sofar(r Restart) Restart {
+	if r.ID != 0 && r.Result == Underway {
+		r.Took = s.options.Clock() - r.Asked
+		r.Tally = s.options.Traffic.Tally(r.ID)
+	}
+	return r
+}
+
+// Follow returns a restart as soon as its Revision is above after, or it has ended, or ctx ends. The error is ErrUnknownRestart for
+// one that is neither under way nor among the last few that this runner saw end; the journal may know it.
+func (s *Supervisor) Follow(ctx context.Context, id, after int64) (Restart, error) {
+	for {
+		at := s.snapshot.Load()
+		r, ok := at.restart(id)
+		if !ok {
+			return Restart{}, ErrUnknownRestart
+		}
+		if r.Revision > after || r.Result != Underway {
+			return s.sofar(r), nil
+		}
+		select {
+		case <-at.next:
+		case <-s.done:
+			return s.sofar(r), nil
+		case <-ctx.Done():
+			return s.sofar(r), nil
+		}
+	}
+}
+
+func (p *snapshot) restart(id int64) (Restart, bool) {
+	if id != 0 && p.Restart.ID == id {
+		return p.Restart, true
+	}
+	for _, r := range p.Ended {
+		if r.ID == id {
+			return r, true
+		}
+	}
+	return Restart{}, false
+}
