@@ -54,14 +54,14 @@ const (
 
 // client is one of a Load's. All but the atomics is its own goroutine's.
 type client struct {
-	load   *Load
-	group  Group
-	number int
-	rng    *rand.Rand
-	wire   *wire
-	used   int  // answers on this connection
-	asked  int  // requests in all
-	short  bool // a visitor of one short answer
+	load    *Load
+	group   Group
+	number  int
+	rng     *rand.Rand
+	wire    *wire
+	used    int  // answers on this connection
+	asked   int  // requests in all
+	visitor bool // not one of the crowd: Load.Lengths is not for it
 
 	planned atomic.Int64 // nanoseconds that the present answer will take at the worker's rate; 0: none
 	began   atomic.Int64 // 1 once the first token of it has come
@@ -150,6 +150,9 @@ func (c *client) exchange(q ask, a *Answer, within time.Duration) (keep bool) {
 		a.Wait = w.at.Sub(a.Asked)
 	}
 	switch {
+	case h.status == 502: // what was given to a worker is lost
+		a.Outcome, a.Why = Cut, c.refusal(h)
+		return false
 	case h.status != 200:
 		a.Outcome, a.Why = Refused, c.refusal(h)
 		return false
@@ -199,7 +202,7 @@ func (a *Answer) blame(err error) {
 // readStream compares an event stream with what it must be, notes its pauses, and judges its end.
 func (c *client) readStream(q ask, a *Answer, b *body) {
 	w, v := c.wire, &verifier{script: newScript(q)}
-	defer func() { a.Tokens, a.Nonce = v.texts, v.script.nonce }()
+	defer func() { a.Tokens, a.Comments, a.Nonce = v.texts, v.comments, v.script.nonce }()
 	var last time.Time // of the token before
 	for {
 		p, err := w.piece(b)

@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -208,5 +209,16 @@ func TestEndToEndNegativeControls(t *testing.T) {
 				t.Errorf("a run in which %s passed, or failed for another reason", test.name)
 			}
 		})
+	}
+}
+
+func TestEndToEndABuildWithoutEntryPointIsFound(t *testing.T) {
+	file := program(t, entryless)
+	side, err := StartSidecar(within(t, 20*time.Second), SidecarOptions{Program: file})
+	if !errors.Is(err, ErrNoKeeper) {
+		t.Errorf("want %v, got %v", ErrNoKeeper, err)
+	}
+	if err == nil {
+		t.Error(side.Stop(context.Background()))
 	}
 }

@@ -152,9 +152,10 @@ func (w *fakeWorker) understand(path, id string, body []byte) *script {
 	if err := json.Unmarshal(body, &asked); err != nil {
 		w.t.Errorf("the client's request is no JSON: %v", err)
 	}
-	p := asked.Prompt
+	var p strings.Builder
+	p.WriteString(asked.Prompt)
 	for _, m := range asked.Messages {
-		p += m.Role + ":" + contentOf(m.Content) + "\n"
+		p.WriteString(m.Role + ":" + contentOf(m.Content) + "\n")
 	}
 	kind := Stream
 	switch {
@@ -163,7 +164,7 @@ func (w *fakeWorker) understand(path, id string, body []byte) *script {
 	case !asked.Stream:
 		kind = Plain
 	}
-	q := ask{id: id, kind: kind, tokens: asked.MaxTokens, usage: asked.StreamOptions.IncludeUsage, prompt: promptOf(p), promptLen: len(p)}
+	q := ask{id: id, kind: kind, tokens: asked.MaxTokens, usage: asked.StreamOptions.IncludeUsage, prompt: promptOf(p.String()), promptLen: len(p.String())}
 	s := newScript(q)
 	s.reveal("1790000000", "sim-0123456789abcdef")
 	return s

@@ -120,7 +120,7 @@ func (l *Load) Lengths(tokens [2]int) { l.lengths.Store(&tokens) }
 // tokens is how long the next answer of c will be.
 func (l *Load) tokens(c *client) int {
 	bounds := c.group.Tokens
-	if other := l.lengths.Load(); other != nil && c.group.Kind.paced() && !c.short {
+	if other := l.lengths.Load(); other != nil && c.group.Kind.paced() && !c.visitor {
 		bounds = *other
 	}
 	return max(1, spread(c.rng, bounds))
@@ -134,6 +134,7 @@ func (l *Load) length(q ask) time.Duration {
 		seconds = float64(len(q.body)) / uploadPiece * 2 * uploadPause.Seconds()
 	case Slow:
 		seconds = float64(q.tokens) / SlowRate
+	default: // at the worker's pace
 	}
 	return time.Duration(seconds * float64(time.Second))
 }
@@ -177,17 +178,28 @@ func (l *Load) Resume() {
 // that isn't nil.
 func (l *Load) Visit(ctx context.Context, n int, waits *Histogram) {
 	for range n {
-		number := len(l.clients) + int(l.visitors.Add(1))
-		c := &client{load: l, number: number, rng: rand.New(rand.NewPCG(l.opts.Seed, uint64(number))), group: Group{Kind: Stream, Tokens: [2]int{3, 3}}, short: true}
+		c := l.visitor(Group{Kind: Stream, Tokens: [2]int{3, 3}})
 		l.ended.Go(func() {
+			defer c.hangUp()
 			a := c.once(ctx)
 			l.Tally.Add(a)
 			if waits != nil && a.Wait > 0 {
 				waits.Record(a.Wait)
 			}
-			c.hangUp()
 		})
 	}
+}
+
+// Ask lets one more client ask once, and returns what came instead of counting it.
+func (l *Load) Ask(ctx context.Context, g Group) Answer {
+	c := l.visitor(g)
+	defer c.hangUp()
+	return c.once(ctx)
+}
+
+func (l *Load) visitor(g Group) *client {
+	number := len(l.clients) + int(l.visitors.Add(1))
+	return &client{load: l, number: number, group: g, visitor: true, rng: rand.New(rand.NewPCG(l.opts.Seed, uint64(number)))}
 }
 
 // Stop lets each client end its answer, and returns when all have. Those that are still open when ctx ends are cut, and

@@ -17,8 +17,8 @@ type Outcome uint8
 const (
 	Complete Outcome = iota // every byte is there, and the framing ended where the answer did
 	Left                    // the client closed its connection on purpose
-	Refused                 // no answer began: no connection, or a status other than 200
-	Cut                     // the answer ended before its end, loudly: an error event, a broken body, a reset, silence
+	Refused                 // no answer began: no connection, or a status that is neither 200 nor 502
+	Cut                     // the answer ended before its end, loudly: an error event, a broken body, a reset, a 502, silence
 	Corrupt                 // bytes are wrong, or a part of the answer was passed off as the whole; see Flaw
 )
 
@@ -63,6 +63,8 @@ type Answer struct {
 	Took   time.Duration // from then to the end
 	Gap    time.Duration // the longest pause between two tokens
 	Tokens int           // events with text that came
+
+	Comments int // frames that a relay put between events to keep the stream alive
 }
 
 // notes of a Tally: enough to see what goes wrong, not so many that a report is flooded.
@@ -82,7 +84,6 @@ type Tally struct {
 	outcomes [len(outcomeNames)]int64
 	flaws    [len(flawNames)]int64
 	kinds    [len(kindNames)]int64
-	streams  int64
 	tokens   int64
 	nonces   map[string]int64
 	notes    []string

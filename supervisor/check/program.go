@@ -51,6 +51,7 @@ type Status struct {
 	Streams struct {
 		Open     int              `json:"open"`
 		Outcomes map[string]int64 `json:"outcomes"`
+		Cuts     map[string]int64 `json:"cuts"` // by cause
 	} `json:"streams"`
 }
 

@@ -120,12 +120,12 @@ func (v *verifier) skipComment(p []byte) []byte {
 		v.comments++
 		return p[1:]
 	}
-	i := bytes.IndexByte(p, '\n')
-	if i < 0 {
+	_, after, ok := bytes.Cut(p, []byte{'\n'})
+	if !ok {
 		return nil
 	}
 	v.comment = afterComment
-	return p[i+1:]
+	return after
 }
 
 func (v *verifier) fail(offset int, why string) {

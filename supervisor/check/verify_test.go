@@ -15,10 +15,12 @@ func once(t *testing.T, w *fakeWorker, g Group) Answer {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	l := &Load{opts: LoadOptions{Address: w.address(), Rate: 1000, Patience: time.Second, Seed: 7}}
-	c := &client{load: l, group: g, rng: testRand()}
-	defer c.hangUp()
-	return c.once(ctx)
+	patience := 15 * time.Second
+	if w.plant.hang {
+		patience = 300 * time.Millisecond
+	}
+	l := &Load{opts: LoadOptions{Address: w.address(), Rate: 1000, Patience: patience, Seed: 7}}
+	return l.Ask(ctx, g)
 }
 
 // text is where the n-th event with text begins, in an answer of a chat.

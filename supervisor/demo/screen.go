@@ -57,7 +57,10 @@ func (s *screen) step(step Step) {
 	}
 	under := ""
 	if step.Open > 0 {
-		under = fmt.Sprintf("under %d streams; ", step.Open)
+		under = fmt.Sprintf("%d open, ", step.Open)
+	}
+	if step.Open > 0 || step.Held > 0 {
+		under += fmt.Sprintf("%d held; ", step.Held)
 	}
 	s.say("%s %-31s %5.1f s  %s%s", mark, step.Name, float64(step.TookMS)/1000, under, step.What)
 }
