@@ -56,11 +56,18 @@
 //
 // Usage: prompt_tokens is 1 + len(P)/4, completion_tokens counts the end token of a "stop" as vLLM does.
 //
+// # Start and end
+//
+// The address is bound at once, but until the start delay is over connecting to it is refused, as with vLLM; with
+// listen-early it answers everything with 503 instead, as SGLang does. SIGTERM does what on_term says. The default is
+// vLLM 0.12's way: a worker with nothing open leaves at once, and one with open answers cuts them and leaves.
+//
 // # Switches
 //
 // Each fault has a flag (RegisterFlags) and a key of the same name in /sim/faults; what concerns one answer (type
 // Stream) can also be set for a single request by the header X-Sim with a JSON object of those keys, which a relay
-// passes on. A change at run time reaches new requests; hang and on_term reach the open ones too.
+// passes on. A change at run time reaches new requests; hang, on_term and crash_after_tokens reach the open ones too.
+// Echoes obey interim, early_status and early_reset.
 //
 // A client's disconnect is noticed by a read that is always pending, so at once, while the prompt is processed, between
 // tokens and while hanging; as in uvicorn a half-closed connection counts as gone. /sim/state lists when each was

@@ -164,7 +164,7 @@ func (c *connection) plain(r *http.Request, status int, contentType string, body
 	return c.write(appendPlain(nil, r, status, c.server.wall(), contentType, body, fields...)) == nil
 }
 
-// refuse answers with an error, and closes if there may be a body that nobody reads.
+// refuse answers with an error as vLLM words it.
 func (c *connection) refuse(r *http.Request, status int, kind, message string) (more bool) {
 	return c.plain(r, status, typeJSON, errorBody(status, kind, message))
 }

@@ -20,6 +20,7 @@ type socket struct {
 }
 
 // bind binds ADDR as Options.Listen says it. A unix socket's path must not exist: like vLLM it removes no stale file.
+// SO_REUSEADDR is set, so that two lives that are loading can both have bound a port; the later one then fails to listen.
 func bind(address string, reusePort bool) (*socket, error) {
 	family, to, err := sockaddr(address)
 	if err != nil {

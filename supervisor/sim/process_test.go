@@ -309,6 +309,21 @@ func TestStartDelay(t *testing.T) {
 	}
 }
 
+// TestListenEarly: while it loads it answers 503, as SGLang does; and it prints a line for each request.
+func TestListenEarly(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "worker.sock")
+	p := spawn(t, "--listen", "unix:"+path, "--start-delay", "1h", "--listen-early", "--start-output", "1ms", "--access-log")
+	p.line("loading simulated weights:") // it listens before it prints
+	p.listen = path
+	answer, err := rest(t, p.send("GET /health?now HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n\r\n"))
+	if err != nil || !strings.HasPrefix(answer, "HTTP/1.1 503 Service Unavailable\r\n") {
+		t.Errorf("/health says %v, %q", err, answer)
+	}
+	if line := p.line("INFO:"); !strings.HasSuffix(line, `- "GET /health?now HTTP/1.1"`) {
+		t.Errorf("it printed %q", line)
+	}
+}
+
 // TestPortInUse: a second worker on a port fails and says so, unless both share it as old vLLMs did.
 func TestPortInUse(t *testing.T) {
 	first := started(t, "--reuse-port")
