@@ -217,7 +217,7 @@ func (l *Load) Stop(ctx context.Context) {
 
 // begin waits for the turn of a client; false: there is none any more.
 func (l *Load) begin(ctx context.Context) bool {
-	for {
+	for ctx.Err() == nil {
 		l.mu.Lock()
 		turn, stopped := l.turn, l.stopped
 		if turn == nil && !stopped {
@@ -232,9 +232,9 @@ func (l *Load) begin(ctx context.Context) bool {
 		select {
 		case <-turn:
 		case <-ctx.Done():
-			return false
 		}
 	}
+	return false
 }
 
 func (l *Load) end() {

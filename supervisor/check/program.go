@@ -106,8 +106,8 @@ func (s *Sidecar) start(opts SidecarOptions) (err error) {
 	s.keeper = exec.Command(opts.Program, args...)
 	s.keeper.Stdout, s.keeper.Stderr = s.log, s.log
 	s.keeper.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+s.dir)
-	// A terminal's Ctrl-C is for us: we stop the sidecar ourselves.
-	s.keeper.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// A terminal's Ctrl-C is for us: we stop the sidecar ourselves. It leaves by itself only if we are killed.
+	s.keeper.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := s.keeper.Start(); err != nil {
 		return fmt.Errorf("start the sidecar: %w", err)
 	}
