@@ -68,7 +68,7 @@ type fakeGate struct {
 	life              Life
 	waiting           []*stream
 	inFlight          map[Life]map[*stream]bool
-	owed              map[Life]bool
+	owed, paid        map[Life]bool // Drained, once until the gate is opened again
 	done, cut, denied int
 	longestHold       time.Duration // since the mark
 	worstHold         time.Duration
@@ -84,7 +84,7 @@ type stream struct {
 func newHost(t *testing.T) *host {
 	return &host{
 		t: t, start: time.Now(), lives: map[Life]*fakeLife{}, behave: func(Life) behaviour { return behaviour{} },
-		gate: fakeGate{state: "holding", inFlight: map[Life]map[*stream]bool{}, owed: map[Life]bool{}},
+		gate: fakeGate{state: "holding", inFlight: map[Life]map[*stream]bool{}, owed: map[Life]bool{}, paid: map[Life]bool{}},
 	}
 }
 
@@ -123,7 +123,7 @@ func (h *host) run(change ...func(*Options)) *Supervisor {
 	r := &runner{h: h}
 	h.mu.Lock()
 	h.runner = r
-	h.gate.state, h.gate.owed = "holding", map[Life]bool{}
+	h.gate.state, h.gate.owed, h.gate.paid = "holding", map[Life]bool{}, map[Life]bool{}
 	h.mu.Unlock()
 	o := Options{
 		Gate: r, Driver: r, Record: r, Clock: h.clock, Traffic: r, Journal: r, Limits: DefaultLimits(), Seed: 7,
@@ -389,6 +389,7 @@ func (h *host) enter(s *stream) {
 func (h *host) settle(life Life) {
 	if h.runner != nil && h.gate.owed[life] && len(h.gate.inFlight[life]) == 0 {
 		delete(h.gate.owed, life)
+		h.gate.paid[life] = true
 		h.runner.s.Drained(life)
 	}
 }
@@ -405,6 +406,7 @@ func (r *runner) Open(life Life, to Upstream) {
 	}
 	h.gate.state, h.gate.life = "open", life
 	delete(h.gate.owed, life)
+	delete(h.gate.paid, life)
 	for _, s := range h.gate.waiting {
 		h.enter(s)
 	}
@@ -421,7 +423,7 @@ func (r *runner) Hold(life Life) int {
 	if h.gate.state != "leaving" {
 		h.gate.state = "holding"
 	}
-	h.gate.owed[life] = true
+	h.gate.owed[life] = !h.gate.paid[life]
 	h.settle(life)
 	return len(h.gate.inFlight[life])
 }

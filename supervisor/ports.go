@@ -35,7 +35,7 @@ type Gate interface {
 	Open(life Life, to Upstream)
 	// Hold shuts life off: on return no stream enters it any more, retries included, and new ones wait. It returns how many
 	// are still in flight on it. When the last of them has left, at once where there is none, Supervisor.Drained(life) is
-	// called once. Hold may be repeated, and is: it is also how the machine asks for the count. It ends Refuse, not Leave.
+	// called, once until the gate is opened again. Holding again only asks for the count. It ends Refuse, not Leave.
 	Hold(life Life) (inFlight int)
 	// Refuse turns away new and held streams and tells them the reason, until Open or Hold.
 	Refuse(reason string)
@@ -73,7 +73,7 @@ type Driver interface {
 	Start(ctx context.Context, life Life) (Process, error)
 	// Find looks for a life that an earlier runner started. pid 0: only the intention was noted, so it is one of the
 	// keeper's children if it exists at all. It says false only where no process of that life is alive, the main process or
-	// any other; an error means that it can't tell.
+	// any other; an error means that it can't tell. Where the main process is gone and others are alive, Wait returns at once.
 	Find(ctx context.Context, life Life, pid int) (Process, bool, error)
 }
 

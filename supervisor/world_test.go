@@ -59,7 +59,7 @@ type gateModel struct {
 	life                    Life
 	held                    int
 	inFlight                map[Life]int
-	owed                    map[Life]bool // Drained
+	owed, paid              map[Life]bool // Drained, once until the gate is opened again
 }
 
 func newWorld(seed uint64, facts *table) *world {
@@ -67,7 +67,7 @@ func newWorld(seed uint64, facts *table) *world {
 		rng: rand.New(rand.NewPCG(seed, 1)), facts: facts, now: time.Hour, mortal: true, seen: &cells{},
 		procs: map[Life]*proc{}, mayCutNow: map[Life]bool{}, grave: map[Life]bool{}, drainSince: map[Life]time.Duration{},
 		answered: map[int64]bool{}, journaled: map[int64]bool{},
-		gate: gateModel{inFlight: map[Life]int{}, owed: map[Life]bool{}},
+		gate: gateModel{inFlight: map[Life]int{}, owed: map[Life]bool{}, paid: map[Life]bool{}},
 	}
 	w.m = Machine{Limits: DefaultLimits(), Seed: seed}
 	w.m.Limits.CrashesPerHour = 1 + w.rng.IntN(4)
@@ -83,7 +83,7 @@ func (w *world) fork() *world {
 	for life, p := range w.procs {
 		f.procs[life] = new(*p)
 	}
-	f.gate.inFlight, f.gate.owed = maps.Clone(w.gate.inFlight), maps.Clone(w.gate.owed)
+	f.gate.inFlight, f.gate.owed, f.gate.paid = maps.Clone(w.gate.inFlight), maps.Clone(w.gate.owed), maps.Clone(w.gate.paid)
 	f.mayCutNow, f.grave, f.drainSince = maps.Clone(w.mayCutNow), maps.Clone(w.grave), maps.Clone(w.drainSince)
 	f.answered, f.journaled = maps.Clone(w.answered), maps.Clone(w.journaled)
 	return &f
@@ -152,7 +152,7 @@ func (w *world) dies() bool {
 		p.watched, p.waited = false, false
 	}
 	w.gate.open, w.gate.refusing, w.gate.leaving = false, false, false
-	w.gate.owed = map[Life]bool{}
+	w.gate.owed, w.gate.paid = map[Life]bool{}, map[Life]bool{}
 	w.feed(Event{Kind: EventBoot})
 	return true
 }
@@ -304,6 +304,7 @@ func (w *world) openGate(life Life, p *proc) {
 	g.inFlight[life] += g.held
 	g.held = 0
 	delete(g.owed, life)
+	delete(g.paid, life)
 	p.opened, p.cutting = true, false
 	delete(w.mayCutNow, life)
 	delete(w.grave, life)
@@ -316,7 +317,7 @@ func (w *world) hold(f Effect) {
 	}
 	g.open, g.refusing = false, false
 	w.post(Event{Kind: EventHeld, Life: f.Life, Barrier: f.Barrier, InFlight: g.inFlight[f.Life]})
-	g.owed[f.Life] = true
+	g.owed[f.Life] = !g.paid[f.Life]
 	w.settle(f.Life)
 }
 
@@ -335,6 +336,7 @@ func (w *world) cut(f Effect, p *proc) {
 func (w *world) settle(life Life) {
 	if w.gate.owed[life] && w.gate.inFlight[life] == 0 {
 		delete(w.gate.owed, life)
+		w.gate.paid[life] = true
 		w.post(Event{Kind: EventDrained, Life: life})
 	}
 }
@@ -360,6 +362,7 @@ func (w *world) forgetLives() {
 		if life < w.m.Life-2 && !p.alive() && w.gate.inFlight[life] == 0 {
 			delete(w.procs, life)
 			delete(w.gate.inFlight, life)
+			delete(w.gate.paid, life)
 			delete(w.mayCutNow, life)
 			delete(w.grave, life)
 			delete(w.drainSince, life)
