@@ -68,7 +68,7 @@ type Kernel interface {
 	// InPipe is how many bytes a worker's pipe holds.
 	InPipe(w Worker) (int64, error)
 
-	// Descriptors lists this process's sockets and pipes that may carry streams. LocalPort is the TCP port that fd is
+	// Descriptors lists the sockets and pipes that a dead runner left and that lie at no fixed number. LocalPort is the TCP port that fd is
 	// bound to, 0 for what is no TCP socket.
 	Descriptors() ([]int32, error)
 	LocalPort(fd int32) uint16

@@ -2,14 +2,13 @@ package kernel
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
-	"os"
-	"strconv"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"autoglm-sidecar/sockets/keeper"
 )
 
 // Linux is the real kernel.
@@ -162,25 +161,12 @@ func (Linux) Close(fd int32) { _ = unix.Close(int(fd)) }
 
 // Descriptors implements Kernel.
 func (Linux) Descriptors() ([]int32, error) {
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return nil, fmt.Errorf("list descriptors: %w", err)
+	strays, err := keeper.Strays()
+	fds := make([]int32, 0, len(strays))
+	for _, fd := range strays {
+		fds = append(fds, int32(fd))
 	}
-	var fds []int32
-	for _, entry := range entries {
-		n, err := strconv.Atoi(entry.Name())
-		if err != nil || n < 3 {
-			continue
-		}
-		var st unix.Stat_t
-		if unix.Fstat(n, &st) != nil { // the directory's own, closed by now
-			continue
-		}
-		if kind := st.Mode & unix.S_IFMT; kind == unix.S_IFSOCK || kind == unix.S_IFIFO {
-			fds = append(fds, int32(n))
-		}
-	}
-	return fds, nil
+	return fds, err
 }
 
 // LocalPort implements Kernel.

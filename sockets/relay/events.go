@@ -24,7 +24,7 @@ func (l *lane) takeEvents(c *conn, p []byte) {
 		c.say(p[:n])
 		c.closeChunk()
 		if cause := c.judge(c.pending()); cause != arena.NoCause {
-			l.cut(c, cause, "")
+			l.cut(c, cause, openai.ErrorMessage(c.pending()))
 			return
 		}
 		c.sayString(c.afterChunk())
@@ -40,7 +40,7 @@ func (l *lane) takeEvents(c *conn, p []byte) {
 		if cause := c.judge(p[whole : whole+n]); cause != arena.NoCause {
 			c.sayData(p[:whole]) // what was good goes on
 			r.Down.Safe = r.Down.Out
-			l.cut(c, cause, "")
+			l.cut(c, cause, openai.ErrorMessage(p[whole:whole+n]))
 			return
 		}
 		whole += n
@@ -97,7 +97,7 @@ func (l *lane) endEvents(c *conn) {
 	if c.r.Has(arena.EventStream) && c.r.Down.Safe < c.r.Down.Out && !c.r.Has(arena.LastChunkDown) {
 		if c.r.Events.Whole() {
 			if cause := c.judge(c.pending()); cause != arena.NoCause {
-				l.cut(c, cause, "")
+				l.cut(c, cause, openai.ErrorMessage(c.pending()))
 				return
 			}
 		}

@@ -93,7 +93,7 @@ func TestCutStreamsEndLoudly(t *testing.T) {
 	}{
 		{"abort", answer{bytes: whole + chunk(finished("abort")) + chunk(done) + "0\r\n\r\n"}, arena.Abort, `"abort"`},
 		{"abort behind good events in one chunk", answer{bytes: chatHead + chunk(good+finished("abort")+done) + "0\r\n\r\n"}, arena.Abort, `"abort"`},
-		{"error event", answer{bytes: whole + chunk("data: {\"error\":{\"message\":\"engine dead\"}}\n\n") + chunk(done) + "0\r\n\r\n"}, arena.ErrorEvent, "engine dead"},
+		{"error event", answer{bytes: whole + chunk("data: {\"error\":{\"message\":\"engine dead\",\"code\":500}}\n\n") + chunk(done) + "0\r\n\r\n"}, arena.ErrorEvent, `"code":500`},
 		{"no end", answer{bytes: whole + "0\r\n\r\n"}, arena.Truncated, ""},
 		{"[DONE] before a finish_reason", answer{bytes: whole + chunk(done) + "0\r\n\r\n"}, arena.Truncated, "[DONE]"},
 		{"crash between events", answer{bytes: whole}, arena.Crash, ""},

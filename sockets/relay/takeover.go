@@ -5,7 +5,6 @@ import (
 
 	"autoglm-sidecar/sockets/arena"
 	"autoglm-sidecar/sockets/http1"
-	"autoglm-sidecar/sockets/keeper"
 	"autoglm-sidecar/sockets/kernel"
 )
 
@@ -74,7 +73,7 @@ func (r *Relay) sweep() error {
 	}
 	port := r.Kernel.LocalPort(int32(r.Front))
 	for _, fd := range fds {
-		if known[fd] || int(fd) == r.Front || fd >= keeper.FirstFixed && fd < keeper.EndFixed {
+		if known[fd] {
 			continue
 		}
 		if taken, err := r.Kernel.Taken(fd, 0); err == nil && taken == 0 && port != 0 && r.Kernel.LocalPort(fd) == port && r.adopt(fd) {

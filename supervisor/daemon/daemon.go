@@ -41,6 +41,9 @@ type Options struct {
 // lastFlush is how long clients have, at the end, to take what is left of their answers.
 const lastFlush = 10 * time.Second
 
+// lookEvery is how often a runner looks whether its keeper has noted that the sidecar is to go.
+const lookEvery = 500 * time.Millisecond
+
 // daemon is one running sidecar.
 type daemon struct {
 	config.Run
@@ -129,7 +132,7 @@ func (d *daemon) buildRelay(found bool) (err error) {
 	if err := d.relay.TakeOver(); err != nil {
 		return err
 	}
-	d.Log.Warn("took over", "last_death", lastDeath(page), "took", monotonic()-before, "found", d.relay.Stats().Counts.TakeOver)
+	d.Log.Warn("took over", "last_death", lastDeath(page), "took", (monotonic() - before).String(), "found", d.relay.Stats().Counts.TakeOver)
 	return nil
 }
 
@@ -198,14 +201,18 @@ func (d *daemon) serve(ctx context.Context) error {
 // heedWishes passes on what was asked of the sidecar, of this runner or of one before it.
 func (d *daemon) heedWishes(ctx context.Context, page *keeper.Page) {
 	leave := d.Leave
-	if page.IsLeaving() {
-		d.life.Leave()
-		leave = nil
-	}
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-look.C: // the keeper notes a signal that came while no runner could hear it
+			if page.IsLeaving() {
+				look.Stop()
+				leave = nil
+				d.life.Leave()
+			}
 		case <-leave:
 			leave = nil
 			page.Leave()

@@ -13,6 +13,7 @@ import (
 	"autoglm-sidecar/supervisor"
 	"autoglm-sidecar/supervisor/config"
 	"autoglm-sidecar/supervisor/driver/child"
+	"autoglm-sidecar/supervisor/ledger"
 )
 
 // buildLife makes what manages the worker.
@@ -25,12 +26,20 @@ func (d *daemon) buildLife() error {
 	if err != nil {
 		return err
 	}
-	journal, last := nopJournal{}, int64(0)
+	journal, err := ledger.Open(d.State, d.Log)
+	if err != nil {
+		return err
+	}
+	last, err := journal.LastID()
+	if err != nil {
+		return err
+	}
 	limits := supervisor.DefaultLimits()
 	limits.Drain, limits.StartDeadline, limits.StopGrace = d.Drain, d.StartDeadline, d.StopGrace
 	s, err := supervisor.New(supervisor.Options{
 		Gate: d.gateway, Driver: driver, Record: d.arena.Machine(), Clock: monotonic, Traffic: d.traffic, Journal: journal,
 		Limits: limits, Seed: rand.Uint64(), Log: d.Log, Restarts: last,
+		Watch: []func(supervisor.Change){supervisor.LogChanges(d.Log)},
 	})
 	if err != nil {
 		return err
@@ -42,8 +51,10 @@ func (d *daemon) buildLife() error {
 func (d *daemon) buildDriver() (*child.Driver, error) {
 	ring, end := d.arena.Output()
 	o := child.Options{
-		Name:      d.Name,
-		Command:   func(at supervisor.Upstream) []string { return config.Fill(d.Command, config.Address{Network: at.Network, Addr: at.Address}) },
+		Name: d.Name,
+		Command: func(at supervisor.Upstream) []string {
+			return config.Fill(d.Command, config.Address{Network: at.Network, Addr: at.Address})
+		},
 		Upstream:  d.workerAt(),
 		Probe:     d.probe,
 		ProbeEcho: d.probeEcho(),
@@ -121,7 +132,3 @@ func (d *daemon) killLife(ctx context.Context, record []byte) error {
 	}
 	return p.Reclaim(ctx)
 }
-
-type nopJournal struct{}
-
-func (nopJournal) Append(supervisor.Restart) error { return nil }
