@@ -37,7 +37,7 @@ type Worker struct {
 	// While no life serves:
 	Progress  string    `json:"progress,omitempty"`  // of the life that starts: its latest sign
 	NextStart time.Time `json:"next_start,omitzero"` // after a crash
-	LastExit  string    `json:"last_exit"`           // of the life before, as in "exited 1 after 3 s: CUDA out of memory"
+	LastExit  string    `json:"last_exit"`           // of the life before, as in "life 2 exited 1 after 3 s"
 }
 
 // Gate is where streams enter.
@@ -101,7 +101,7 @@ type Restart struct {
 	Now      bool    `json:"now"`
 	Phase    string  `json:"phase"` // as in Status
 	Outcome  Outcome `json:"outcome,omitempty"`
-	Error    string  `json:"error,omitempty"` // why it is not done
+	Error    string  `json:"error,omitempty"` // why it is not done, or has not been so far
 	FromLife int64   `json:"from_life"`
 	ToLife   int64   `json:"to_life"` // 0: not started yet
 	TookMS   int64   `json:"took_ms"` // so far

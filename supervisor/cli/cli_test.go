@@ -101,7 +101,19 @@ func TestWhatIsWrongIsSaidOnceAndClearly(t *testing.T) {
 		want string
 	}{
 		{"frobnicate", exitUsage, "unknown command \"frobnicate\" for \"autoglm-sidecar\"; see autoglm-sidecar --help\n"},
+		{"run --drian 3s", exitUsage, "unknown flag: --drian; see autoglm-sidecar run --help\n"},
+		{"run --drain 3", exitUsage, "invalid argument \"3\" for \"--drain\" flag: time: missing unit in duration \"3\"; see autoglm-sidecar run --help\n"},
 		{"status now", exitUsage, "unknown command \"now\" for \"autoglm-sidecar status\"; see autoglm-sidecar status --help\n"},
+		{"run vllm serve M --uds {socket}", exitUsage, "the worker's command comes after --; type: autoglm-sidecar run -- vllm serve M --uds {socket}\n"},
+		{
+			"run --name gpu0 -- vllm serve M", exitUsage,
+			"COMMAND does not say where the worker shall listen: it has neither {port} nor {socket}, and there is no --upstream; " +
+				"type: autoglm-sidecar run --name gpu0 -- vllm serve M --uds {socket}\n",
+		},
+		{
+			"run --drain 0s --max-connections 0 --upstream :1", exitUsage,
+			"2 settings are wrong:\n  --drain 0s: must be longer than 0\n  --max-connections 0: must be between 1 and 65536\n",
+		},
 		{"status", exitNotRunning, tried},
 		{"restart", exitNotRunning, tried},
 		{"restart --wait --now --json", exitNotRunning, tried},
@@ -119,7 +131,7 @@ func TestWhatIsWrongIsSaidOnceAndClearly(t *testing.T) {
 }
 
 func TestHelpNamesExitCodes(t *testing.T) {
-	for _, line := range []string{"--help", "status --help", "restart --help"} {
+	for _, line := range []string{"--help", "run --help", "status --help", "restart --help"} {
 		got := say(t, "/nowhere", strings.Fields(line)...)
 		if got.code != exitDone || !strings.Contains(got.out, exitHelp) || got.errors != "" {
 			t.Errorf("%s gives %d, stderr %q, and lacks the exit codes:\n%s", line, got.code, got.errors, got.out)

@@ -40,8 +40,9 @@ postponed and the old worker goes on. A restart asked for during a restart joins
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(told, aheadWords(before, now))
-
+			if before.Worker.Driver != "none" { // else it will be refused
+				fmt.Fprintln(told, aheadWords(before, now))
+			}
 			r, err := client.Restart(c.Context(), admin.RestartRequest{Now: now})
 			if err != nil {
 				return err
@@ -140,19 +141,29 @@ type progress struct {
 }
 
 func (p *progress) show(r admin.Restart) {
-	text := fmt.Sprintf("%s: %s of life %d open", r.Phase, count(int64(r.Open), "stream"), r.FromLife)
-	if r.Open > 0 {
-		text += " (oldest " + spanMS(r.OldestMS) + ")"
-	}
-	text += fmt.Sprintf(", %d held for up to %s, %s so far", r.Held, spanMS(r.LongestHoldMS), spanMS(r.TookMS))
 	switch {
 	case r.Ended():
 	case p.redraw:
-		fmt.Fprint(p.w, "\r\x1b[K"+text)
+		fmt.Fprint(p.w, "\r\x1b[K"+progressWords(r))
 	case r.Phase != p.phase:
-		fmt.Fprintln(p.w, text)
+		fmt.Fprintln(p.w, progressWords(r))
 	}
 	p.phase = r.Phase
+}
+
+func progressWords(r admin.Restart) string {
+	text := r.Phase
+	if r.Open > 0 {
+		text += fmt.Sprintf(": %s of life %d open, the oldest for %s", count(int64(r.Open), "stream"), r.FromLife, spanMS(r.OldestMS))
+	}
+	if r.Held > 0 {
+		text += fmt.Sprintf("; %d held for up to %s", r.Held, spanMS(r.LongestHoldMS))
+	}
+	text += "; " + spanMS(r.TookMS) + " so far"
+	if r.Error != "" {
+		text += "; " + strings.ReplaceAll(r.Error, "\n", " ")
+	}
+	return text
 }
 
 func (p *progress) clear() {

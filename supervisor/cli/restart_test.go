@@ -45,6 +45,7 @@ func TestRestartIsFollowedWithWait(t *testing.T) {
 		then(func(r *admin.Restart) { r.Open, r.OldestMS, r.Held = 1, 42_000, 4 }),
 		then(func(r *admin.Restart) {
 			r.Phase, r.Open, r.Held, r.LongestHoldMS, r.TookMS = "starting", 0, 9, 900, 1200
+			r.Error = "start life 4: exited 1:\nno memory"
 		}),
 		then(func(r *admin.Restart) {
 			r.Phase, r.Outcome, r.ToLife, r.TookMS, r.LongestHoldMS = "serving", admin.Done, 4, 15_400, 14_900
@@ -52,8 +53,8 @@ func TestRestartIsFollowedWithWait(t *testing.T) {
 	}}
 	got := say(t, running(t, f), "restart", "--wait")
 	want := said{exitDone, ahead +
-		"draining: 2 streams of life 3 open (oldest 41 s), 0 held for up to 0 ms, 0 ms so far\n" +
-		"starting: 0 streams of life 3 open, 9 held for up to 900 ms, 1.2 s so far\n" +
+		"draining: 2 streams of life 3 open, the oldest for 41 s; 0 ms so far\n" +
+		"starting; 9 held for up to 900 ms; 1.2 s so far; start life 4: exited 1: no memory\n" +
 		"restart 3 is done after 15 s: life 4 serves, 0 streams cut, longest hold 14 s\n", ""}
 	if d := cmp.Diff(want, got, cmp.AllowUnexported(said{})); d != "" {
 		t.Errorf("restart --wait (-want +got):\n%s", d)
@@ -96,10 +97,13 @@ func TestAPostponedRestartNamesTheStreamsInTheWay(t *testing.T) {
 }
 
 func TestARefusedRestartSaysWhy(t *testing.T) {
-	f := &fake{status: inService(), refuse: &admin.Refusal{Code: admin.NoDriver, Message: "somebody else runs the worker; restart it there"}}
+	s := inService()
+	s.Worker.Driver = "none"
+	f := &fake{status: s, refuse: &admin.Refusal{Code: admin.NoDriver, Message: "somebody else runs the worker; restart it there"}}
 	got := say(t, running(t, f), "restart", "--wait")
-	if want := "autoglm-sidecar: ask for a restart: somebody else runs the worker; restart it there\n"; got.code != exitRefused || got.errors != want {
-		t.Errorf("got %d %q, want %d %q", got.code, got.errors, exitRefused, want)
+	want := said{exitRefused, "", "autoglm-sidecar: ask for a restart: somebody else runs the worker; restart it there\n"}
+	if got != want {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 
@@ -162,7 +166,7 @@ func TestATerminalsLineIsDrawnAnew(t *testing.T) {
 	p.show(begun())
 	p.show(then(func(r *admin.Restart) { r.Outcome = admin.Done }))
 	p.clear()
-	want := "\r\x1b[Kdraining: 2 streams of life 3 open (oldest 41 s), 0 held for up to 0 ms, 0 ms so far\r\x1b[K"
+	want := "\r\x1b[Kdraining: 2 streams of life 3 open, the oldest for 41 s; 0 ms so far\r\x1b[K"
 	if got := screen.String(); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -121,7 +121,7 @@ func workerWords(s admin.Status, now time.Time) string {
 		words += ", serving for " + span(now.Sub(w.Since))
 	}
 	if w.LastExit != "" {
-		words += "; the life before: " + w.LastExit
+		words += "; before: " + w.LastExit
 	}
 	return words
 }

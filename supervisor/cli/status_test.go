@@ -54,14 +54,14 @@ func TestScreenOfASidecarThatGaveUp(t *testing.T) {
 	s := admin.Status{
 		Name: "gpu0", Version: "1.2.0", Listen: "[::]:8000", Runner: 230, Phase: "down", Life: 7,
 		Halted:    "6 restarts within an hour",
-		Worker:    admin.Worker{Driver: "child", LastExit: "exited 1 after 3 s"},
+		Worker:    admin.Worker{Driver: "child", LastExit: "life 6 exited 1 after 3 s"},
 		Gate:      admin.Gate{State: "refusing"},
 		LastError: "start life 7: exited 1 after 3 s:\nCUDA out of memory",
 	}
 	want := `gpu0: GIVEN UP, all streams are refused: 6 restarts within an hour. When the cause is mended: autoglm-sidecar restart --name gpu0
 
   front       [::]:8000, gate refusing, 0 in flight, none held
-  worker      life 7, no process; the life before: exited 1 after 3 s
+  worker      life 7, no process; before: life 6 exited 1 after 3 s
   streams     none open
   ended       none yet
   cut         none
