@@ -1,6 +1,10 @@
 package tcpdiag
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/prometheus/procfs"
+)
 
 // NearestInodes are the sockets of nearestListeners.
 func NearestInodes(to netip.AddrPort) ([]uint64, error) {
@@ -14,5 +18,5 @@ func NearestInodes(to netip.AddrPort) ([]uint64, error) {
 
 // HoldersOf looks for the holders of one socket, made by the user.
 func HoldersOf(inode uint64, uid int) ([]int, error) {
-	return holders([]listener{{inode: inode, uid: uid}})
+	return holders(procfs.AllProcs, []listener{{inode: inode, uid: uid}})
 }

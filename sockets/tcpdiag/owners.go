@@ -36,11 +36,41 @@ func (e *HiddenError) Error() string {
 // The error is ErrNobody, a *HiddenError (together with the PIDs of those who can be seen), or says what could not be
 // read. A socket that was closed between two reads looks hidden: who needs to be sure asks again.
 func Owners(network, address string) ([]int, error) {
+	return ownersAmong(procfs.AllProcs, network, address)
+}
+
+// OwnedBy reports whether a new connection to the address is given to these processes and to no other. It looks at them
+// alone, so it takes a fraction of the time of Owners, which says who it is where it is none of them. The error is
+// ErrNobody, or says what could not be read.
+func OwnedBy(network, address string, pids []int) (bool, error) {
+	these := func() (procfs.Procs, error) {
+		var processes procfs.Procs
+		for _, pid := range pids {
+			if p, err := procfs.NewProc(pid); err == nil { // else it is gone
+				processes = append(processes, p)
+			}
+		}
+		return processes, nil
+	}
+	owners, err := ownersAmong(these, network, address)
+	if _, others := errors.AsType[*HiddenError](err); others {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return !slices.ContainsFunc(owners, func(pid int) bool { return !slices.Contains(pids, pid) }), nil
+}
+
+// among lists processes that may be owners.
+type among func() (procfs.Procs, error)
+
+func ownersAmong(candidates among, network, address string) ([]int, error) {
 	switch network {
 	case "tcp", "tcp4", "tcp6":
-		return tcpOwners(address)
+		return tcpOwners(candidates, address)
 	case "unix":
-		return unixOwners(address)
+		return unixOwners(candidates, address)
 	}
 	return nil, fmt.Errorf("who listens on %s %s: no such network", network, address)
 }
@@ -64,13 +94,14 @@ type listener struct {
 	uid   int // -1: not known
 }
 
-// holders returns who has one of the sockets among its descriptors.
-func holders(sockets []listener) ([]int, error) {
+// holders returns which of the candidates have one of the sockets among their descriptors. A HiddenError says that one
+// of the sockets is held by none of them.
+func holders(candidates among, sockets []listener) ([]int, error) {
 	wanted := make(map[string]bool, len(sockets))
 	for _, s := range sockets {
 		wanted[socketTarget(s.inode)] = true
 	}
-	processes, err := procfs.AllProcs()
+	processes, err := candidates()
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
 	}

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-func tcpOwners(address string) ([]int, error) {
+func tcpOwners(candidates among, address string) ([]int, error) {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("who listens on %s: %w", address, err)
@@ -25,35 +25,28 @@ func tcpOwners(address string) ([]int, error) {
 	if len(nearest) == 0 {
 		return nil, ErrNobody
 	}
-	return holders(nearest)
+	return holders(candidates, nearest)
 }
 
 // nearestListeners returns the listening sockets that the kernel chooses among for a connection to the address: those
 // that fit it best, and more than one only where they share the port by SO_REUSEPORT.
 func nearestListeners(to netip.AddrPort) ([]listener, error) {
+	rows, err := diagListening(to.Port())
+	if err != nil { // a kernel without sock_diag, or one that does not load it in a container
+		rows, err = tableListening()
+	}
+	if err != nil {
+		return nil, err
+	}
 	best := unfit
 	var nearest []listener
-	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		f, err := os.Open(table)
-		if errors.Is(err, fs.ErrNotExist) { // a kernel without IPv6
-			continue
+	for _, row := range rows {
+		fit := fitOf(row, to)
+		if fit > best {
+			best, nearest = fit, nil
 		}
-		if err != nil {
-			return nil, err
-		}
-		rows, err := listening(f)
-		f.Close()
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", table, err)
-		}
-		for _, row := range rows {
-			fit := fitOf(row.bound, to)
-			if fit > best {
-				best, nearest = fit, nil
-			}
-			if fit == best && fit != unfit {
-				nearest = append(nearest, row.listener)
-			}
+		if fit == best && fit != unfit {
+			nearest = append(nearest, row.listener)
 		}
 	}
 	return nearest, nil
@@ -63,7 +56,29 @@ func nearestListeners(to netip.AddrPort) ([]listener, error) {
 // bytes, even where it stands for an IPv4 address.
 type tcpRow struct {
 	listener
-	bound netip.AddrPort
+	bound  netip.AddrPort
+	v6only bool // [::] takes no IPv4; known from sock_diag only
+}
+
+// tableListening reads all listening sockets from /proc/net.
+func tableListening() ([]tcpRow, error) {
+	var rows []tcpRow
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		f, err := os.Open(table)
+		if errors.Is(err, fs.ErrNotExist) { // a kernel without IPv6
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		more, err := listening(f)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", table, err)
+		}
+		rows = append(rows, more...)
+	}
+	return rows, nil
 }
 
 // tcpListen is TCP_LISTEN of include/net/tcp_states.h as the table writes it.
@@ -91,7 +106,7 @@ func listening(table io.Reader) ([]tcpRow, error) {
 		if err != nil {
 			return nil, fmt.Errorf("inode: %w", err)
 		}
-		rows = append(rows, tcpRow{listener{inode: inode, uid: uid}, bound})
+		rows = append(rows, tcpRow{listener: listener{inode: inode, uid: uid}, bound: bound})
 	}
 	return rows, lines.Err()
 }
@@ -133,12 +148,11 @@ const (
 	sameAddress
 )
 
-// fitOf judges a bound address. Whether [::] was made for IPv6 only is not listed; it is taken to accept IPv4 too, so
-// that it counts where nothing fits better.
-func fitOf(bound, to netip.AddrPort) fit {
-	at, mapped := bound.Addr(), bound.Addr().Is6() && to.Addr().Is4()
+// fitOf judges where a socket is bound.
+func fitOf(row tcpRow, to netip.AddrPort) fit {
+	at, mapped := row.bound.Addr(), row.bound.Addr().Is6() && to.Addr().Is4()
 	switch {
-	case bound.Port() != to.Port():
+	case row.bound.Port() != to.Port() || mapped && row.v6only:
 		return unfit
 	case at.Unmap() == to.Addr() && mapped:
 		return sameMapped

@@ -21,7 +21,7 @@ const dialPatience = time.Second
 // unixOwners connects and asks who called listen(2) on the other end: this is the very socket that a client gets,
 // whatever else was bound under the same name once, or elsewhere. Where that process is gone, as after a parent that
 // left its socket to its children, whoever holds a listening socket of this name is the owner.
-func unixOwners(path string) ([]int, error) {
+func unixOwners(candidates among, path string) ([]int, error) {
 	pid, err := listenedBy(path)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, fs.ErrNotExist):
@@ -36,7 +36,7 @@ func unixOwners(path string) ([]int, error) {
 	if len(named) == 0 {
 		return nil, &HiddenError{UID: -1}
 	}
-	return holders(named)
+	return holders(candidates, named)
 }
 
 func listenedBy(path string) (int, error) {

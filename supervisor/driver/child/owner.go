@@ -20,39 +20,69 @@ func (p *process) owned(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var owners []int
-	for _, address := range listening {
-		pids, err := tcpdiag.Owners(p.at.Network, address)
-		if err != nil && !errors.Is(err, tcpdiag.ErrNobody) {
-			return fmt.Errorf("who serves %s: %w", p.at, err)
+	nobody := fmt.Errorf("who serves %s: %w", p.at, tcpdiag.ErrNobody)
+	for _, address := range listening { // of a name's addresses one is enough, but none may be a stranger's
+		err := p.ownedAt(address)
+		if errors.Is(err, tcpdiag.ErrNobody) {
+			continue
 		}
-		owners = append(owners, pids...)
+		if err != nil {
+			return err
+		}
+		nobody = nil
 	}
-	if len(owners) == 0 {
-		return fmt.Errorf("who serves %s: %w", p.at, tcpdiag.ErrNobody)
+	return nobody
+}
+
+func (p *process) ownedAt(address string) error {
+	// Streams wait for the answer, so the likely one is tried first.
+	if yes, err := tcpdiag.OwnedBy(p.at.Network, address, []int{p.id.main}); yes || err != nil {
+		return err
 	}
+	ours, err := p.pids()
+	if err != nil {
+		return err
+	}
+	if yes, err := tcpdiag.OwnedBy(p.at.Network, address, ours); yes || err != nil {
+		return err
+	}
+	return p.nameStrangers(address)
+}
+
+// pids are all of the life's.
+func (p *process) pids() ([]int, error) {
 	living, err := p.id.living()
+	pids := make([]int, len(living))
+	for i, m := range living {
+		pids[i] = m.pid
+	}
+	return pids, err
+}
+
+// nameStrangers says who else than our processes serves there.
+func (p *process) nameStrangers(address string) error {
+	owners, err := tcpdiag.Owners(p.at.Network, address)
+	if err != nil {
+		return fmt.Errorf("who serves %s: %w", p.at, err)
+	}
+	ours, err := p.pids() // after the owners, so that one which was forked just now is among them
 	if err != nil {
 		return err
 	}
 	var strangers []string
-	ours := 0
 	for _, owner := range owners {
-		if slices.ContainsFunc(living, func(m member) bool { return m.pid == owner }) {
-			ours++
-		} else if _, alive := statOf(owner); alive {
+		if !slices.Contains(ours, owner) {
 			strangers = append(strangers, tcpdiag.Describe(owner))
 		}
 	}
+	names := strings.Join(strangers, " and ")
 	switch {
-	case len(strangers) == 0 && ours > 0:
-		return nil
-	case len(strangers) == 0:
+	case len(strangers) == 0: // it has changed since we asked
 		return fmt.Errorf("who serves %s: %w", p.at, tcpdiag.ErrNobody)
-	case ours > 0:
-		return fmt.Errorf("%s is shared with %s, which is not of this worker: connections would go now to one, now to the other", p.at, strings.Join(strangers, " and "))
+	case len(strangers) < len(owners):
+		return fmt.Errorf("%s is shared with %s, which is not of this worker: connections would go now to one, now to the other", p.at, names)
 	}
-	return fmt.Errorf("%s is served by %s, which is not of this worker", p.at, strings.Join(strangers, " and "))
+	return fmt.Errorf("%s is served by %s, which is not of this worker", p.at, names)
 }
 
 // addresses are the upstream's, with a name resolved.
