@@ -52,6 +52,10 @@ type GateReport struct {
 	TakeOvers  int64      // as the sidecar counts them
 	Troubles   []string   // lines of its output that tell of a fault of its own
 
+	// What the runners say of their take-overs in their log: how long the mending took, and what they found, summed.
+	Mending Histogram
+	Found   map[string]int64
+
 	Failures []string // why the gate failed; none: it passed
 }
 
@@ -99,6 +103,10 @@ func (g *gate) run(ctx context.Context) (*GateReport, error) {
 		return nil, fmt.Errorf("ask for the last status: %w", err)
 	}
 	r.KeeperKept, r.TakeOvers = st.Keeper == g.side.Keeper(), st.TakeOvers
+	for _, told := range g.side.takeOvers() {
+		r.Mending.Record(told.Took)
+		r.Found = told.Found
+	}
 	if g.opts.Death != Panic {
 		r.Troubles = g.side.troubles()
 	}
@@ -283,6 +291,8 @@ func (r *GateReport) String() string {
 	fmt.Fprintf(&b, "  answers              %s; %d tokens\n", c, c.Tokens)
 	fmt.Fprintf(&b, "  by kind              %s\n", byName(c.Kinds))
 	fmt.Fprintf(&b, "  take-over            %s\n", &r.TakeOver)
+	fmt.Fprintf(&b, "  of it mending        %s\n", &r.Mending)
+	fmt.Fprintf(&b, "  windows hit          %s\n", byName(r.Found))
 	fmt.Fprintf(&b, "  gap over a death     %s\n", r.GapOver)
 	fmt.Fprintf(&b, "  gap over two deaths  %s\n", r.GapTwice)
 	fmt.Fprintf(&b, "  gap over nothing     %s\n", r.Control)

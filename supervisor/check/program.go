@@ -265,34 +265,6 @@ func (s *Sidecar) gone() error {
 	}
 }
 
-// troubles are the lines of the output with which Go's runtime and its race detector report a fault of the program.
-func (s *Sidecar) troubles() (lines []string) {
-	raw, err := os.ReadFile(s.log.Name())
-	if err != nil {
-		return []string{err.Error()}
-	}
-	for line := range strings.Lines(string(raw)) {
-		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") || strings.Contains(line, "DATA RACE") {
-			lines = append(lines, strings.TrimSpace(line))
-		}
-	}
-	return lines
-}
-
-// LastLines is the end of what sidecar and worker printed.
-func (s *Sidecar) LastLines() string {
-	raw, err := os.ReadFile(s.log.Name())
-	if err != nil {
-		return err.Error()
-	}
-	return lastLines(raw, 20)
-}
-
-func lastLines(raw []byte, n int) string {
-	lines := strings.Split(strings.TrimRight(string(raw), "\n"), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
-}
-
 // Stop asks the sidecar to leave (SIGTERM), and after a while ends it and its worker by force. Its directory is removed.
 // Nothing that it started is left behind.
 func (s *Sidecar) Stop(ctx context.Context) error {

@@ -1,0 +1,62 @@
+package check
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"strings"
+	"time"
+)
+
+// What a sidecar and its worker print goes to a file, for a person to read when something fails, and for what can be learnt
+// in no other way.
+
+// troubles are the lines of the output with which Go's runtime and its race detector report a fault of the program.
+func (s *Sidecar) troubles() (lines []string) {
+	raw, err := os.ReadFile(s.log.Name())
+	if err != nil {
+		return []string{err.Error()}
+	}
+	for line := range strings.Lines(string(raw)) {
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") || strings.Contains(line, "DATA RACE") {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return lines
+}
+
+// takeOver is what a runner logs when it has taken over from a dead one.
+type takeOver struct {
+	Message string           `json:"msg"`
+	Took    time.Duration    `json:"took"`  // nanoseconds
+	Found   map[string]int64 `json:"found"` // what it had to mend, with what its predecessors had
+}
+
+// takeOvers are the log's, in order.
+func (s *Sidecar) takeOvers() (all []takeOver) {
+	raw, err := os.ReadFile(s.log.Name())
+	if err != nil {
+		return nil
+	}
+	for line := range bytes.Lines(raw) {
+		var t takeOver
+		if json.Unmarshal(line, &t) == nil && t.Message == "took over" {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
+// LastLines is the end of what sidecar and worker printed.
+func (s *Sidecar) LastLines() string {
+	raw, err := os.ReadFile(s.log.Name())
+	if err != nil {
+		return err.Error()
+	}
+	return lastLines(raw, 20)
+}
+
+func lastLines(raw []byte, n int) string {
+	lines := strings.Split(strings.TrimRight(string(raw), "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
