@@ -20,10 +20,11 @@ type said struct {
 	out, errors string
 }
 
-// say runs the command line as a user whose runtime directory is dir.
+// say runs the command line as a user whose runtime directory is dir, on a machine that has no other sidecar, so that
+// none is ever restarted by a test.
 func say(t *testing.T, dir string, args ...string) said {
 	t.Helper()
-	h := config.Host{UID: 1000, Getenv: func(name string) string {
+	h := config.Host{UID: 1000, Root: "/nowhere", Getenv: func(name string) string {
 		return map[string]string{"XDG_RUNTIME_DIR": dir, "HOME": dir}[name]
 	}}
 	var out, errors bytes.Buffer
@@ -94,7 +95,7 @@ func running(t *testing.T, f *fake) string {
 func TestWhatIsWrongIsSaidOnceAndClearly(t *testing.T) {
 	const dir = "/nowhere"
 	const tried = "no sidecar is running (tried /nowhere/autoglm-sidecar/default.sock: no such socket; " +
-		"/run/autoglm-sidecar/default.sock: no such socket); start one with autoglm-sidecar run, or name its socket with --control\n"
+		"/nowhere/run/autoglm-sidecar/default.sock: no such socket); start one with autoglm-sidecar run, or name its socket with --control\n"
 	for _, c := range []struct {
 		line string
 		code int

@@ -10,7 +10,10 @@ import (
 type Host struct {
 	UID    int
 	Getenv func(string) string
+	Root   string // what the system's directories lie below; empty: /
 }
+
+func (h Host) system(dir string) string { return filepath.Join("/", h.Root, dir) }
 
 // ThisHost returns the Host of this process.
 func ThisHost() Host { return Host{UID: os.Geteuid(), Getenv: os.Getenv} }
@@ -26,7 +29,7 @@ const (
 // (XDG Base Directory Specification). A guess below /tmp would be anybody's to take, so there is none.
 func (h Host) runtimeDir() (string, error) {
 	if h.UID == 0 {
-		return systemRuntime, nil
+		return h.system(systemRuntime), nil
 	}
 	if dir := h.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, program), nil
@@ -58,7 +61,7 @@ func stateDir(s Settings, h Host) (string, error) {
 	case s.State != "":
 		return filepath.Abs(s.State)
 	case h.UID == 0:
-		return filepath.Join(systemState, s.Name), nil
+		return filepath.Join(h.system(systemState), s.Name), nil
 	case filepath.IsAbs(dir):
 		return filepath.Join(dir, program, s.Name), nil
 	}
@@ -76,7 +79,7 @@ func ControlPaths(name string, h Host) []string {
 		paths = append(paths, filepath.Join(dir, name+".sock"))
 	}
 	if h.UID != 0 {
-		paths = append(paths, filepath.Join(systemRuntime, name+".sock"))
+		paths = append(paths, filepath.Join(h.system(systemRuntime), name+".sock"))
 	}
 	return paths
 }

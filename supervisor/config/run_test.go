@@ -285,6 +285,7 @@ func TestControlPathsAreTheUsersOwnFirst(t *testing.T) {
 		{root, []string{"/run/autoglm-sidecar/a.sock"}},
 		{session, []string{"/run/user/1000/autoglm-sidecar/a.sock", "/run/autoglm-sidecar/a.sock"}},
 		{user(nil), []string{"/run/autoglm-sidecar/a.sock"}},
+		{Host{UID: 0, Root: "/elsewhere"}, []string{"/elsewhere/run/autoglm-sidecar/a.sock"}},
 	} {
 		if d := cmp.Diff(c.want, ControlPaths("a", c.host)); d != "" {
 			t.Errorf("control paths (-want +got):\n%s", d)
