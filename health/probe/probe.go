@@ -20,6 +20,8 @@ type Probe func(ctx context.Context) error
 var (
 	// ErrRefused: nobody listens there (yet), or there is no such socket.
 	ErrRefused = errors.New("connection refused")
+	// ErrUnconnected: the kernel took no connection before the context ended, as where a queue is full.
+	ErrUnconnected = errors.New("not connected in time")
 	// ErrNoAnswer: the connection stood, and no answer came before the context ended.
 	ErrNoAnswer = errors.New("no answer in time")
 	// ErrBroken: what came was no answer of this protocol, or it ended in its middle.
@@ -66,8 +68,8 @@ func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	case err == nil:
 	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, os.ErrNotExist):
 		return nil, ErrRefused
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("not connected in time: %w", ctx.Err())
+	case ctx.Err() != nil, isTimeout(err):
+		return nil, ErrUnconnected
 	default:
 		return nil, fmt.Errorf("not connected: %w", cause(err))
 	}
@@ -88,4 +90,10 @@ func cause(err error) error {
 		return errno
 	}
 	return err
+}
+
+// isTimeout is for a context's deadline, which package net may hear of before the context does.
+func isTimeout(err error) bool {
+	e, ok := errors.AsType[net.Error](err)
+	return ok && e.Timeout()
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -95,6 +96,38 @@ func TestAskHasItsOwnConnectionEachTime(t *testing.T) {
 	}
 	if got := len(asked); got != 3 {
 		t.Errorf("3 questions came over %d connections, want 3", got)
+	}
+}
+
+// A full queue takes no connection, and the dial hangs.
+func TestAFullQueueIsNoServer(t *testing.T) {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(fd)
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	at, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(at.(*syscall.SockaddrInet4).Port))
+	ask := probe.TCP("tcp", address)
+	for range 10 { // a queue of 0 holds one or two
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		err = ask(ctx)
+		cancel()
+		if err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, probe.ErrUnconnected) {
+		t.Errorf("got %v, want %v", err, probe.ErrUnconnected)
 	}
 }
 

@@ -3,11 +3,14 @@ package child
 import (
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/prometheus/procfs"
 )
@@ -57,7 +60,15 @@ func cgroupPath(p procfs.Proc) (string, error) {
 	return "", errors.New("not in a cgroup that we can see")
 }
 
-func cgroupName(m mark) string { return fmt.Sprintf("autoglm-sidecar.%s.%d", m.name, m.life) }
+// cgroupsOf is what the names of all cgroups of a sidecar begin with: another sidecar of the same name, which may be in
+// our cgroup, has its note elsewhere.
+func cgroupsOf(m mark) string {
+	place := fnv.New32a()
+	_, _ = io.WriteString(place, m.note) // never fails
+	return fmt.Sprintf("autoglm-sidecar.%s-%08x.", m.name, place.Sum32())
+}
+
+func cgroupName(m mark) string { return fmt.Sprintf("%s%d", cgroupsOf(m), m.life) }
 
 // newCgroup makes the cgroup of a life. An error means that there is none, for the reason given.
 func newCgroup(m mark) (*cgroup, error) {
@@ -65,18 +76,29 @@ func newCgroup(m mark) (*cgroup, error) {
 	if err != nil {
 		return nil, err
 	}
+	removeLeft(own, m)
 	g := &cgroup{dir: filepath.Join(own, cgroupName(m))}
-	if err := os.Mkdir(g.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(g.dir, 0o755); err != nil {
 		return nil, err
 	}
 	if _, err := os.Stat(filepath.Join(g.dir, "cgroup.kill")); err != nil {
 		g.remove()
 		return nil, fmt.Errorf("this kernel can kill no cgroup (needs Linux 5.14): %w", err)
 	}
-	if len(g.pids()) > 0 { // another sidecar's, of the same name: not ours to kill
-		return nil, fmt.Errorf("%s is in use", g.dir)
-	}
 	return g, nil
+}
+
+// removeLeft removes the cgroups that earlier lives left in ours, as far as they are empty.
+func removeLeft(own string, m mark) {
+	entries, err := os.ReadDir(own)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), cgroupsOf(m)) {
+			(&cgroup{filepath.Join(own, e.Name())}).remove()
+		}
+	}
 }
 
 // findCgroup returns the cgroup that an earlier runner made for the life, if the process is in it.
@@ -135,10 +157,10 @@ func (g *cgroup) pids() map[int]bool {
 	return pids
 }
 
-// remove removes it and those that the worker made below, deepest first, once all are empty.
-func (g *cgroup) remove() {
+// remove removes it and those that the worker made below, deepest first, as far as they are empty.
+func (g *cgroup) remove() (gone bool) {
 	if g == nil {
-		return
+		return true
 	}
 	var dirs []string
 	_ = filepath.WalkDir(g.dir, func(path string, entry fs.DirEntry, err error) error {
@@ -147,7 +169,19 @@ func (g *cgroup) remove() {
 		}
 		return nil
 	})
+	gone = true
 	for i := len(dirs) - 1; i >= 0; i-- {
-		_ = os.Remove(dirs[i]) // a zombie may keep it for a moment; it is empty and costs nothing
+		gone = os.Remove(dirs[i]) == nil && gone
+	}
+	return gone
+}
+
+// removeSoon gives what has just died a moment to leave. What stays then is removed before another life begins.
+func (g *cgroup) removeSoon() {
+	for range 10 {
+		if g.remove() {
+			return
+		}
+		time.Sleep(time.Millisecond)
 	}
 }

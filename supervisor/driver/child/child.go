@@ -75,7 +75,7 @@ type Driver struct {
 
 	closing sync.Once
 
-	swept    bool                   // no stray of an earlier sidecar lives; used by Start alone, one call at a time
+	swept    bool                   // no stray of an earlier sidecar lives; used by Start and Find, one call at a time
 	noCgroup atomic.Pointer[string] // why the last life has no cgroup of its own; nil: it has one, or there was no life
 }
 

@@ -18,6 +18,7 @@ import (
 // noted here and what the processes themselves carry. It is true also for a life whose main process is gone while
 // others of it live: its Wait returns at once.
 func (d *Driver) Find(ctx context.Context, life supervisor.Life, pid int) (supervisor.Process, bool, error) {
+	d.swept = true // the record outlived the last runner, so no life was ever lost from sight
 	p, err := d.find(ctx, life, pid)
 	if p == nil {
 		return nil, false, err

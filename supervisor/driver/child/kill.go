@@ -72,7 +72,7 @@ func (id identity) reclaim(ctx context.Context) error {
 			return err
 		}
 		if len(living) == 0 {
-			id.group.remove()
+			id.group.removeSoon()
 			return nil
 		}
 		// One is waited for at a time; when it is gone we look at all again.

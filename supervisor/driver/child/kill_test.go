@@ -91,11 +91,39 @@ func TestCgroupHoldsWhatHasNoOtherSign(t *testing.T) {
 	if isAlive(pid) {
 		t.Error("the helper outlived kill and reclaim")
 	}
+	if _, err := os.Stat(r.opts.Note); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the note of a life that is over is still there (%v)", err)
+	}
 	if left := p.id.group.pids(); len(left) != 0 {
 		t.Errorf("in the cgroup are still %v", left)
 	}
-	if _, err := os.Stat(p.id.group.dir); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the cgroup %s is still there (%v)", p.id.group.dir, err)
+	eventually(t, "the end of the cgroup", func() bool { // which a zombie that init has not reaped yet may keep
+		p.id.group.removeSoon()
+		_, err := os.Stat(p.id.group.dir)
+		return errors.Is(err, fs.ErrNotExist)
+	})
+}
+
+func TestACgroupThatAnEarlierLifeLeftIsRemoved(t *testing.T) {
+	r := newRig(t, nil)
+	left, err := newCgroup(r.mark(1))
+	if err != nil {
+		t.Skip("this machine lets us make no cgroup: " + err.Error())
+	}
+	other, err := newCgroup(mark{name: "test", note: "/elsewhere", life: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.remove()
+	p := r.begin(2)
+	if p.id.group == nil {
+		t.Fatalf("the life has no cgroup: %s", r.Stats().NoCgroup)
+	}
+	if _, err := os.Stat(left.dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is still there (%v)", left.dir, err)
+	}
+	if _, err := os.Stat(other.dir); err != nil {
+		t.Errorf("another sidecar's cgroup is gone: %v", err)
 	}
 }
 

@@ -55,6 +55,18 @@ func readNote(path string) (note, error) {
 	return n, nil
 }
 
+// removeNote removes the note of a life that is over, unless it is of another life by now.
+func removeNote(path string, life supervisor.Life) error {
+	n, err := readNote(path)
+	if err != nil || n.Life != life {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the note of the life: %w", err)
+	}
+	return nil
+}
+
 // isAlive reports whether the very process that was noted is.
 func (n note) isAlive() bool {
 	stat, alive := statOf(n.PID)

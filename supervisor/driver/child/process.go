@@ -126,6 +126,9 @@ func (p *process) Reclaim(ctx context.Context) error {
 	if p.main != nil {
 		p.main.close()
 	}
+	if err := removeNote(p.d.opts.Note, p.id.mark.life); err != nil { // the life is over all the same
+		p.d.opts.Log.Warn("the note of a life that is over stays", "error", err)
+	}
 	return nil
 }
 

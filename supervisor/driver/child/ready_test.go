@@ -89,7 +89,7 @@ func TestProgressOnTheWayToReady(t *testing.T) {
 }
 
 func TestALineIsProgress(t *testing.T) {
-	r := newRig(t, func(o *Options) { o.Command = worker("say:loading weights", "stay") })
+	r := newRig(t, func(o *Options) { o.Command = worker("tick") })
 	p := r.begin(1)
 	ctx, cancel := context.WithCancel(soon(t))
 	var got steps
@@ -97,8 +97,8 @@ func TestALineIsProgress(t *testing.T) {
 		got.add(what)
 		cancel()
 	})
-	if !slices.Equal(got.all(), []string{"loading weights"}) {
-		t.Errorf("progress %q, want the line that was printed", got.all())
+	if seen := got.all(); len(seen) == 0 || !strings.HasPrefix(seen[0], "tick ") {
+		t.Errorf("progress %q, want a line that was printed", seen)
 	}
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("ready, given up: got %v, want %v", err, context.Canceled)
