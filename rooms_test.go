@@ -62,7 +62,6 @@ var mayBeUnsafe = map[string]string{
 	"sockets/arena":  "memory that outlives us",
 	"sockets/keeper": "it runs where there is no runtime",
 	"sockets/kernel": "system calls that take addresses",
-	"sockets/loop":   "epoll_pwait that doesn't tell Go's scheduler, since it returns at once",
 }
 
 // goPackage is what `go list -json` says of a package.

@@ -154,6 +154,7 @@ func TestNobodyIsForgotten(t *testing.T) {
 					flying[ticket(at)] = to
 				case Held:
 					waiting[ticket(at)] = true
+				case Full, Closed:
 				}
 			case 2, 3:
 				for f, to := range flying {

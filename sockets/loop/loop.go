@@ -10,7 +10,6 @@ import (
 	"os"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -136,15 +135,15 @@ func (p *Poller) Run(handle func([]Event) bool, tick func() bool) error {
 	goOn := true
 	err := p.conn.Read(func(fd uintptr) bool {
 		for goOn {
-			n, _, e := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&p.raw[0])), uintptr(len(p.raw)), 0, 0, 0)
+			n, err := unix.EpollWait(int(fd), p.raw[:], 0)
 			switch {
-			case e == unix.EINTR:
-			case e != 0:
-				panic(fmt.Sprintf("loop: wait for events: %v", e))
+			case err == unix.EINTR:
+			case err != nil:
+				panic(fmt.Sprintf("loop: wait for events: %v", err))
 			case n == 0:
 				return false // into the netpoller
 			default:
-				goOn = p.dispatch(int(n), handle, tick)
+				goOn = p.dispatch(n, handle, tick)
 			}
 		}
 		return true

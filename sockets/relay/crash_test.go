@@ -84,12 +84,12 @@ func whole(w *world, want []string) error {
 			}
 			continue
 		}
-		var got string
+		var got strings.Builder
 		for _, a := range answers {
-			got += a.body
+			got.WriteString(a.body)
 		}
-		if got != want[i] {
-			return fmt.Errorf("client %d: got\n%q\nwant\n%q", i, got, want[i])
+		if got.String() != want[i] {
+			return fmt.Errorf("client %d: got\n%q\nwant\n%q", i, got.String(), want[i])
 		}
 	}
 	if string(w.seen["/upload"]) != pattern(9000) {

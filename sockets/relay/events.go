@@ -91,15 +91,22 @@ func (c *conn) afterChunk() string {
 	return ""
 }
 
-// endEvents deals with what a stream's end leaves: an event without its end may be passed on only where nobody
-// judges, since a client drops it or fails.
+// endEvents deals with the event that a stream's end leaves under way. Where the end is judged a half event is dropped,
+// as a client would drop it; elsewhere it is nobody's but the client's.
 func (l *lane) endEvents(c *conn) {
-	if c.r.Has(arena.EventStream) && c.r.Down.Safe < c.r.Down.Out && !c.r.Has(arena.LastChunkDown) {
-		if c.r.Events.Whole() {
-			if cause := c.judge(c.pending()); cause != arena.NoCause {
-				l.cut(c, cause, openai.ErrorMessage(c.pending()))
-				return
-			}
+	r := &c.r
+	if !r.Has(arena.EventStream) || r.Down.Safe == r.Down.Out || r.Has(arena.LastChunkDown) {
+		return
+	}
+	switch {
+	case !r.Has(arena.Judged):
+		c.passPending()
+	case !r.Events.Whole():
+		r.Down.Out = r.Down.Safe
+	default:
+		if cause := c.judge(c.pending()); cause != arena.NoCause {
+			l.cut(c, cause, openai.ErrorMessage(c.pending()))
+			return
 		}
 		c.passPending()
 	}

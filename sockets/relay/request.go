@@ -81,7 +81,7 @@ func (l *lane) judgeRequest(c *conn) (moved bool, bad *http1.Malformed) {
 	if compact(&r.Up, c.areas.UpOut, c.slot.Noted.UpGiven) {
 		l.commit(c)
 	}
-	for !r.Has(arena.RequestDone) {
+	for more := true; more && !r.Has(arena.RequestDone); {
 		room := len(c.roomUp()) - chunkWaste
 		if room <= 0 {
 			break
@@ -106,9 +106,8 @@ func (l *lane) judgeRequest(c *conn) (moved bool, bad *http1.Malformed) {
 			}
 			r.Set(arena.RequestDone)
 			moved = true
-		}
-		if piece.Kind == http1.More {
-			break
+		case http1.More:
+			more = false
 		}
 	}
 	r.Up.Safe = r.Up.Out

@@ -97,7 +97,8 @@ func TestCutStreamsEndLoudly(t *testing.T) {
 		{"no end", answer{bytes: whole + "0\r\n\r\n"}, arena.Truncated, ""},
 		{"[DONE] before a finish_reason", answer{bytes: whole + chunk(done) + "0\r\n\r\n"}, arena.Truncated, "[DONE]"},
 		{"crash between events", answer{bytes: whole}, arena.Crash, ""},
-		{"crash in the middle of an event", answer{bytes: whole + "20\r\ndata: {\"id\""}, arena.Crash, `data: {"id"` + "\x00"},
+		{"crash in the middle of an event", answer{bytes: whole + "20\r\ndata: {\"id\":\"half"}, arena.Crash, `"half`},
+		{"half an event before the last chunk", answer{bytes: whole + chunk(`data: {"id":"half"`) + "0\r\n\r\n"}, arena.Truncated, `"half"`},
 		{"reset", answer{bytes: whole, reset: true}, arena.Crash, ""},
 		{"bad chunk size", answer{bytes: whole + "xyz\r\n"}, arena.Malformed, "xyz"},
 	} {

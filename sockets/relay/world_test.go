@@ -47,7 +47,6 @@ type answer struct {
 	early bool // before the request's body
 	keep  bool // the worker leaves its connection open
 	reset bool // breaks it off instead of closing it
-	after func(*workerConn)
 }
 
 // client sends its requests' bytes and keeps what comes back.
@@ -67,7 +66,6 @@ type client struct {
 type workerConn struct {
 	end    *fake.End
 	got    []byte
-	path   string
 	answer []byte
 	begun  bool
 	closed bool
@@ -318,5 +316,5 @@ func (c *workerConn) listen(w *world) {
 	if err == nil {
 		w.seen[q.URL.Path] = body
 	}
-	c.path, c.begun, c.script, c.answer = q.URL.Path, true, script, []byte(script.bytes)
+	c.begun, c.script, c.answer = true, script, []byte(script.bytes)
 }

@@ -56,14 +56,14 @@ func (a *away) watch(ctx context.Context) {
 		if !a.awaitAnswer(ctx) {
 			return
 		}
-		a.log.Info("the worker answers", "upstream", a.to)
+		a.log.Info("the worker answers", "upstream", a.to.String())
 		a.Move(a.to)
 		select {
 		case <-ctx.Done():
 			return
 		case <-a.lost:
 		}
-		a.log.Warn("the worker is away: new streams wait", "upstream", a.to)
+		a.log.Warn("the worker is away: new streams wait", "upstream", a.to.String())
 		a.Move(supervisor.Upstream{})
 	}
 }

@@ -54,6 +54,7 @@ func (b backend) Status() admin.Status {
 		Phase: life.Phase.String(), State: life.State.String(), Halted: life.Halted, Life: int64(life.Life),
 		Worker: admin.Worker{
 			Driver: "child", PID: life.PID, Upstream: life.Upstream.String(), Since: life.ServingSince, LastExit: life.LastExit,
+			Progress: life.Progress, NextStart: life.NextStart,
 		},
 		Gate: admin.Gate{
 			State: traffic.Gate.State.String(), InFlight: traffic.Gate.InFlight, Held: traffic.Gate.Waiting,
@@ -125,8 +126,11 @@ func (b backend) Follow(ctx context.Context, id, after int64) (admin.Restart, er
 		Open: traffic.Gate.InFlight, OldestMS: traffic.Oldest.Milliseconds(), Held: traffic.Gate.Waiting,
 		LongestHoldMS: r.LongestHold.Milliseconds(), Cut: r.Cut,
 	}
-	if r.Result == supervisor.Done {
+	switch {
+	case r.Result == supervisor.Done:
 		a.Error = ""
+	case r.Result == supervisor.Underway && a.Error == "" && r.Starts > 1: // why the start before this one failed
+		a.Error = life.LastError
 	}
 	if r.Result == supervisor.Postponed {
 		a.InTheWay = b.inTheWay(r.InTheWay)

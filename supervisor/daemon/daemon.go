@@ -195,6 +195,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	}
 	d.awaitFlush(ctx)
 	d.relay.Close()
+	d.forgetLife()
 	return <-carried
 }
 

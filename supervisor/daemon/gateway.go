@@ -144,7 +144,7 @@ func (g *gateway) found(to supervisor.Upstream, all []kernel.Address, failed boo
 	case first:
 		g.relay.Open(int64(g.life), at)
 	default:
-		g.log.Info("the worker's name has another address now", "upstream", to, "address", at)
+		g.log.Info("the worker's name has another address now", "upstream", to.String(), "address", at.String())
 		g.relay.Retarget(int64(g.life), at)
 	}
 }

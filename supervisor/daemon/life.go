@@ -2,8 +2,11 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -58,7 +61,7 @@ func (d *daemon) buildDriver() (*child.Driver, error) {
 		Upstream:  d.workerAt(),
 		Probe:     d.probe,
 		ProbeEcho: d.probeEcho(),
-		Note:      filepath.Join(d.RuntimeDir(), d.Name+".life"),
+		Note:      d.note(),
 		Tail:      child.NewTail(ring, end),
 		Output:    d.Output,
 		Log:       d.Log,
@@ -71,6 +74,21 @@ func (d *daemon) buildDriver() (*child.Driver, error) {
 		o.OutputRead, o.OutputWrite = keeper.OutputReadFD, keeper.OutputWriteFD
 	}
 	return child.New(o)
+}
+
+// note is the file that tells the next runner of the life.
+func (d *daemon) note() string { return filepath.Join(d.RuntimeDir(), d.Name+".life") }
+
+// forgetLife removes what a life that has ended for good leaves in the runtime directory.
+func (d *daemon) forgetLife() {
+	if len(d.Command) == 0 {
+		return
+	}
+	for _, path := range []string{d.note(), d.WorkerSocket()} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			d.Log.Warn("leave a clean runtime directory", "error", err)
+		}
+	}
 }
 
 // workerAt is where the worker is to listen: where the settings say, or at an address of its own.
