@@ -16,6 +16,8 @@ type ask struct {
 	promptLen int
 	head      string
 	body      []byte
+	chunked   bool // how the body is framed
+	expects   bool // the body is sent only after 100 Continue
 }
 
 // compose makes the next request of a client. No two are alike, so that an answer can't be mistaken for another's.
@@ -28,10 +30,15 @@ func (c *client) compose() ask {
 	switches := c.group.Sim
 	path := "/v1/chat/completions"
 	switch q.kind {
-	case Upload:
+	case Upload, Echo:
 		path = "/sim/echo"
+		if q.kind == Echo {
+			path += "?back=1"
+		}
 		q.body = make([]byte, spread(c.rng, c.group.Body))
 		filler(q.body, c.rng.Uint64())
+		q.chunked = c.rng.IntN(2) == 0
+		q.expects = q.kind == Upload && c.rng.IntN(2) == 0
 	case Completion:
 		path = "/v1/completions"
 		q.say(q.id, fmt.Sprintf(`"prompt":"%s"`, q.id))
@@ -55,8 +62,15 @@ func (c *client) compose() ask {
 	if switches != "" {
 		switches = "X-Sim: " + switches + "\r\n"
 	}
-	q.head = fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nX-Request-Id: %s\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n",
-		path, strings.TrimPrefix(c.load.opts.Address, "unix:"), q.id, switches, len(q.body))
+	framing := fmt.Sprintf("Content-Length: %d", len(q.body))
+	if q.chunked {
+		framing = "Transfer-Encoding: chunked"
+	}
+	if q.expects {
+		framing += "\r\nExpect: 100-continue"
+	}
+	q.head = fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nX-Request-Id: %s\r\nContent-Type: application/json\r\n%s%s\r\n\r\n",
+		path, strings.TrimPrefix(c.load.opts.Address, "unix:"), q.id, switches, framing)
 	return q
 }
 
@@ -76,4 +90,12 @@ func (q *ask) say(prompt, field string) {
 		options += `,"stream_options":{"include_usage":true}`
 	}
 	q.body = fmt.Appendf(nil, `{"model":"%s",%s,"max_tokens":%d%s}`, model, field, q.tokens, options)
+}
+
+// appendPiece appends a piece of the body in its framing.
+func (q *ask) appendPiece(dst, piece []byte) []byte {
+	if !q.chunked {
+		return append(dst, piece...)
+	}
+	return fmt.Appendf(dst, "%x\r\n%s\r\n", len(piece), piece)
 }

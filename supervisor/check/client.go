@@ -23,17 +23,18 @@ const (
 	Plain                  // a chat as one JSON object
 	Image                  // a chat whose prompt carries Group.Body bytes of base64, as AutoGLM's screenshots; the text depends on each of them
 	Upload                 // Group.Body bytes, of which the worker answers length and SHA-256
+	Echo                   // Group.Body bytes, which the worker sends back while it still reads
 	Leaver                 // a chat that the client leaves when about half of it has come
 )
 
 var kindNames = [...]string{
-	Stream: "stream", Completion: "completion", Slow: "slow", Plain: "plain", Image: "image", Upload: "upload", Leaver: "leaver",
+	Stream: "stream", Completion: "completion", Slow: "slow", Plain: "plain", Image: "image", Upload: "upload", Echo: "echo", Leaver: "leaver",
 }
 
 func (k Kind) String() string { return kindNames[k] }
 
 // streamed says whether the answer is an event stream.
-func (k Kind) streamed() bool { return k != Plain && k != Upload }
+func (k Kind) streamed() bool { return k != Plain && k != Upload && k != Echo }
 
 // paced says whether the pauses between its tokens are the worker's and the relay's, not the client's own.
 func (k Kind) paced() bool { return k == Stream || k == Completion || k == Image || k == Leaver }
@@ -64,7 +65,7 @@ type client struct {
 	visitor bool // not one of the crowd: Load.Lengths is not for it
 
 	planned atomic.Int64 // nanoseconds that the present answer will take at the worker's rate; 0: none
-	began   atomic.Int64 // 1 once the first token of it has come
+	began   atomic.Bool  // whether the first token of it has come
 }
 
 func (c *client) run(ctx context.Context, delay time.Duration) {
@@ -106,10 +107,10 @@ func (c *client) once(ctx context.Context) Answer {
 	a := Answer{Kind: q.kind, ID: q.id, Asked: time.Now()}
 	length := c.load.length(q)
 	c.planned.Store(int64(length))
-	c.began.Store(0)
+	c.began.Store(false)
 	defer func() {
 		c.planned.Store(0)
-		c.began.Store(0)
+		c.began.Store(false)
 	}()
 	if c.wire == nil {
 		w, err := dial(ctx, c.load.opts.Address, q.kind == Slow)
@@ -135,48 +136,70 @@ func (c *client) exchange(q ask, a *Answer, within time.Duration) (keep bool) {
 		a.Outcome, a.Why = Cut, err.Error()
 		return false
 	}
-	sendErr := c.send(q)
+	sent := make(chan error, 1)
+	if q.kind == Echo {
+		go func() { sent <- c.send(q) }()
+	} else {
+		sent <- c.send(q)
+	}
 	// Even when sending failed an answer may lie there: a refusal is sent before the whole body was read.
 	h, err := w.readHead()
-	if err != nil {
-		a.blame(errors.Join(err, sendErr))
-		return false
+	if err == nil {
+		a.Wait = c.waited(q, w.at.Sub(a.Asked), within)
+		c.read(q, a, h)
+	} else {
+		a.blame(err)
 	}
+	if a.Outcome != Complete {
+		w.close() // what a Leaver does now; and a writer that is at work must end
+	}
+	if err := <-sent; err != nil && a.Outcome == Complete {
+		a.Outcome, a.Why = Cut, err.Error()
+	}
+	return a.Outcome == Complete && h.keepAlive
+}
+
+// waited is how much of the time to an answer's first byte was nobody's work; 0: it can't be told.
+func (c *client) waited(q ask, took, within time.Duration) time.Duration {
 	switch q.kind {
-	case Image, Upload: // how long the body took can't be told from how long it was held
-	case Plain:
-		a.Wait = max(1, w.at.Sub(a.Asked)-within+c.load.opts.Patience)
+	case Image, Upload, Echo: // how long the body took can't be told from how long it was held
+		return 0
+	case Plain: // the answer comes when it is whole
+		return max(1, took-(within-c.load.opts.Patience))
 	default:
-		a.Wait = w.at.Sub(a.Asked)
+		return took
 	}
+}
+
+// read judges an answer whose head is h.
+func (c *client) read(q ask, a *Answer, h head) {
 	switch {
 	case h.status == 502: // what was given to a worker is lost
 		a.Outcome, a.Why = Cut, c.refusal(h)
-		return false
+		return
 	case h.status != 200:
 		a.Outcome, a.Why = Refused, c.refusal(h)
-		return false
+		return
 	case h.requestID != q.id:
 		a.Outcome, a.Flaw, a.Why = Corrupt, Misplaced, fmt.Sprintf("X-Request-Id %q", h.requestID)
-		return false
+		return
 	case h.stream != q.kind.streamed():
 		a.Outcome, a.Flaw, a.Why = Corrupt, Changed, "not the content type that was asked for"
-		return false
-	case sendErr != nil:
-		a.Outcome, a.Why = Cut, sendErr.Error()
-		return false
+		return
 	}
 	c.load.Tally.waited(a.Wait)
 	b := h.body()
-	if q.kind.streamed() {
+	switch {
+	case q.kind.streamed():
 		c.readStream(q, a, &b)
-	} else {
+	case q.kind == Echo:
+		c.readEcho(q, a, &b)
+	default:
 		c.readPlain(q, a, &b)
 	}
-	if a.Outcome == Complete && w.from != w.to {
+	if w := c.wire; a.Outcome == Complete && w.from != w.to {
 		a.Outcome, a.Flaw, a.Why = Corrupt, Doubled, fmt.Sprintf("%d bytes after the end of the answer", w.to-w.from)
 	}
-	return a.Outcome == Complete && h.keepAlive
 }
 
 // refusal is the status and the beginning of what is said with it.
@@ -192,7 +215,7 @@ func (c *client) refusal(h head) string {
 // blame turns an error of the wire into an outcome.
 func (a *Answer) blame(err error) {
 	a.Why = err.Error()
-	if bad := misframed(""); errors.As(err, &bad) {
+	if _, bad := errors.AsType[misframed](err); bad {
 		a.Outcome, a.Flaw = Corrupt, Misframed
 		return
 	}
@@ -213,10 +236,13 @@ func (c *client) readStream(q ask, a *Answer, b *body) {
 		texts := v.texts
 		if !v.feed(p) && (v.enough() || b.finished || err != nil) {
 			a.Outcome, a.Flaw, a.Why = v.judge()
+			if a.Outcome == Cut && b.finished {
+				a.Outcome, a.Flaw = Corrupt, Short // who overlooks the error event takes it for the whole
+			}
 			return
 		}
 		if v.texts > texts {
-			c.began.Store(1)
+			c.began.Store(true)
 			if w.at != last {
 				c.pause(a, last, w.at)
 				last = w.at
@@ -232,7 +258,6 @@ func (c *client) readStream(q ask, a *Answer, b *body) {
 		case q.leave > 0 && v.texts >= q.leave:
 			a.Outcome = Left
 			c.load.leaves.note(q.id, v.script.nonce)
-			c.hangUp()
 			return
 		}
 	}
@@ -254,43 +279,76 @@ func (c *client) pause(a *Answer, last, now time.Time) {
 // readPlain reads a JSON answer whole and compares it.
 func (c *client) readPlain(q ask, a *Answer, b *body) {
 	var all []byte
+	for !b.finished && len(all) < maxPlain {
+		p, err := c.wire.piece(b)
+		if err != nil {
+			a.blame(err)
+			return
+		}
+		all = append(all, p...)
+	}
+	judge := judgePlain
+	if q.kind == Upload {
+		judge = judgeUpload
+	}
+	var err error
+	if a.Nonce, err = judge(q, all); err != nil {
+		a.Outcome, a.Flaw, a.Why = Corrupt, Changed, err.Error()
+	}
+}
+
+const maxPlain = 1 << 20
+
+// readEcho compares what comes back with what is being sent.
+func (c *client) readEcho(q ask, a *Answer, b *body) {
+	due := q.body
 	for !b.finished {
 		p, err := c.wire.piece(b)
 		if err != nil {
 			a.blame(err)
 			return
 		}
-		if all = append(all, p...); len(all) > maxPlain {
-			break
+		if at := differ(p, due[:min(len(p), len(due))]); at >= 0 {
+			done := len(q.body) - len(due) + at
+			a.Outcome, a.Flaw = Corrupt, compareFlaw(q.body[max(0, done-evidence):done], q.body[done:min(len(q.body), done+evidence)], p[at:])
+			a.Why = fmt.Sprintf("byte %d of %d came back wrong", done, len(q.body))
+			return
 		}
+		due = due[len(p):]
 	}
-	c.began.Store(1)
-	judge := judgePlain
-	if q.kind == Upload {
-		judge = judgeUpload
-	}
-	if nonce, err := judge(q, all); err != nil {
-		a.Outcome, a.Flaw, a.Why = Corrupt, Changed, err.Error()
-	} else {
-		a.Nonce = nonce
+	if len(due) > 0 {
+		a.Outcome, a.Flaw, a.Why = Corrupt, Short, fmt.Sprintf("a clean end %d bytes early", len(due))
 	}
 }
 
-const maxPlain = 1 << 20
-
 // send writes the request, a large body in pieces.
 func (c *client) send(q ask) error {
-	buf := append([]byte(q.head), q.body[:min(len(q.body), uploadPiece)]...)
-	rest := q.body[min(len(q.body), uploadPiece):]
-	for {
+	buf := []byte(q.head)
+	if q.expects {
+		if _, err := c.wire.conn.Write(buf); err != nil {
+			return fmt.Errorf("send the head: %w", err)
+		}
+		if err := c.wire.awaitContinue(); err != nil {
+			return fmt.Errorf("wait for 100 Continue: %w", err)
+		}
+		buf = buf[:0]
+	}
+	for rest := q.body; ; {
+		n := len(rest)
+		if len(q.body) > uploadPiece {
+			n = min(n, 1+c.rng.IntN(uploadPiece))
+		}
+		buf, rest = q.appendPiece(buf, rest[:n]), rest[n:]
+		if len(rest) == 0 && q.chunked {
+			buf = append(buf, "0\r\n\r\n"...)
+		}
 		if _, err := c.wire.conn.Write(buf); err != nil {
 			return fmt.Errorf("send the request: %w", err)
 		}
 		if len(rest) == 0 {
 			return nil
 		}
-		n := min(len(rest), 1+c.rng.IntN(uploadPiece))
-		buf, rest = append(buf[:0], rest[:n]...), rest[n:]
+		buf = buf[:0]
 		time.Sleep(uploadPause) // the pace of the upload itself
 	}
 }

@@ -198,7 +198,7 @@ func TestEndToEndNegativeControls(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			report, err := Soak(within(t, time.Minute), SoakOptions{
 				Sidecar: SidecarOptions{Program: file, Run: test.run, Sim: append([]string{"--start-delay", "1s", "--tokens-per-second", "50"}, test.sim...)},
-				Clients: 40, Rate: 50, Shortest: time.Second, Longest: 2 * time.Second, Last: 2 * time.Second,
+				Clients: 60, Rate: 50, Shortest: time.Second, Longest: 2 * time.Second, Last: 2 * time.Second,
 				Restarts: 1, Open: 20, Seed: seed(t),
 			})
 			if err != nil {

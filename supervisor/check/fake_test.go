@@ -72,6 +72,11 @@ func (w *fakeWorker) serve(c net.Conn) {
 		if err != nil {
 			return
 		}
+		if r.Header.Get("Expect") != "" {
+			if _, err := io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\n"); err != nil {
+				return
+			}
+		}
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			return
@@ -98,6 +103,9 @@ func (w *fakeWorker) serve(c net.Conn) {
 func (w *fakeWorker) answer(r *http.Request, body []byte) []byte {
 	id := r.Header.Get("X-Request-Id")
 	head := "HTTP/1.1 200 OK\r\nx-request-id: " + id + "\r\n"
+	if r.URL.Query().Has("back") {
+		return fmt.Appendf(nil, "%sContent-Length: %d\r\n\r\n%s", head, len(body), w.planted(body))
+	}
 	if r.URL.Path == "/sim/echo" {
 		sum := sha256.Sum256(body)
 		said, err := json.Marshal(uploadAnswer{Length: int64(len(body)), SHA256: hex.EncodeToString(sum[:])})

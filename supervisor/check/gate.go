@@ -18,7 +18,7 @@ type GateOptions struct {
 	Rate    float64 // tokens a second of each
 	Slow    int     // slow readers
 	Plain   int     // clients of plain JSON answers
-	Uploads int     // clients that upload, every second one as an image in a prompt
+	Uploads int     // clients that send large bodies: a third to get their sum, a third to get them back, a third as an image in a prompt
 
 	Death     Death
 	Deaths    int
@@ -42,11 +42,11 @@ type GateReport struct {
 	Restarts int // of the worker
 
 	TakeOver   Histogram  // from a death to the first answer of the next runner on its control socket
-	GapOver    *Histogram // pause of each open stream across a death
-	GapTwice   *Histogram // the same where the next runner died too
-	Control    *Histogram // the same across moments in which nothing was done
+	GapOver    Histogram  // pause of each open stream across a death
+	GapTwice   Histogram  // the same where the next runner died too
+	Control    Histogram  // the same across moments in which nothing was done
+	Newcomers  Histogram  // from a request that was made just after a death, to its first byte; none during a restart
 	Gaps       *Histogram // all pauses between two tokens
-	Newcomers  *Histogram // from a request that was made just after a death, to its first byte; none during a restart
 	Holds      *Histogram // of streams that came while no life served
 	KeeperKept bool       // one keeper from the first to the last
 	TakeOvers  int64      // as the sidecar counts them
@@ -86,8 +86,6 @@ func (g *gate) run(ctx context.Context) (*GateReport, error) {
 	began := time.Now()
 	r := &g.report
 	r.Options = g.opts
-	r.GapOver, r.GapTwice, r.Control = new(Histogram), new(Histogram), new(Histogram)
-	r.Newcomers = new(Histogram)
 
 	g.load = StartLoad(ctx, g.crowd())
 	err := g.deaths(ctx)
@@ -104,7 +102,7 @@ func (g *gate) run(ctx context.Context) (*GateReport, error) {
 	}
 	r.KeeperKept, r.TakeOvers = st.Keeper == g.side.Keeper(), st.TakeOvers
 	for _, told := range g.side.takeOvers() {
-		r.Mending.Record(told.Took)
+		r.Mending.Record(time.Duration(told.Took))
 		r.Found = told.Found
 	}
 	if g.opts.Death != Panic {
@@ -128,8 +126,9 @@ func (g *gate) crowd() LoadOptions {
 			{Kind: Completion, Clients: o.Streams / 4, Tokens: lengths},
 			{Kind: Slow, Clients: o.Slow, Tokens: [2]int{10_000, 13_000}},
 			{Kind: Plain, Clients: o.Plain, Tokens: lengths},
-			{Kind: Upload, Clients: o.Uploads - o.Uploads/2, Body: [2]int{300 << 10, 1 << 20}},
-			{Kind: Image, Clients: o.Uploads / 2, Body: [2]int{300 << 10, 1 << 20}, Tokens: [2]int{10, 20}},
+			{Kind: Upload, Clients: o.Uploads - o.Uploads/3*2, Body: [2]int{300 << 10, 1 << 20}},
+			{Kind: Echo, Clients: o.Uploads / 3, Body: [2]int{300 << 10, 1 << 20}},
+			{Kind: Image, Clients: o.Uploads / 3, Body: [2]int{300 << 10, 1 << 20}, Tokens: [2]int{10, 20}},
 		},
 	}
 }
@@ -191,7 +190,7 @@ func (g *gate) deathsInRestart(ctx context.Context, n int) error {
 func (g *gate) death(ctx context.Context, restarting bool) error {
 	pause := g.opts.Pause[0] + time.Duration(g.rng.Int64N(int64(max(1, g.opts.Pause[1]-g.opts.Pause[0]))))
 	rest(ctx, pause/2)
-	g.load.Mark(g.report.Control)
+	g.load.Mark(&g.report.Control)
 	rest(ctx, pause/2)
 	st, err := g.side.ask(ctx)
 	if err != nil {
@@ -200,16 +199,16 @@ func (g *gate) death(ctx context.Context, restarting bool) error {
 	r := &g.report
 	twice := g.opts.EveryNext > 0 && r.Deaths%g.opts.EveryNext == g.opts.EveryNext-1
 	before := g.side.children()
-	gaps := r.GapOver
+	gaps := &r.GapOver
 	if twice {
-		gaps = r.GapTwice
+		gaps = &r.GapTwice
 	}
 	at := g.load.Mark(gaps)
 	if err := g.opts.Death.Strike(st.Runner); err != nil {
 		return err
 	}
 	r.Deaths++
-	visitors := r.Newcomers
+	visitors := &r.Newcomers
 	if restarting {
 		visitors = nil
 	}
@@ -293,11 +292,11 @@ func (r *GateReport) String() string {
 	fmt.Fprintf(&b, "  take-over            %s\n", &r.TakeOver)
 	fmt.Fprintf(&b, "  of it mending        %s\n", &r.Mending)
 	fmt.Fprintf(&b, "  windows hit          %s\n", byName(r.Found))
-	fmt.Fprintf(&b, "  gap over a death     %s\n", r.GapOver)
-	fmt.Fprintf(&b, "  gap over two deaths  %s\n", r.GapTwice)
-	fmt.Fprintf(&b, "  gap over nothing     %s\n", r.Control)
+	fmt.Fprintf(&b, "  gap over a death     %s\n", &r.GapOver)
+	fmt.Fprintf(&b, "  gap over two deaths  %s\n", &r.GapTwice)
+	fmt.Fprintf(&b, "  gap over nothing     %s\n", &r.Control)
 	fmt.Fprintf(&b, "  all gaps             %s\n", r.Gaps)
-	fmt.Fprintf(&b, "  newcomers wait       %s\n", r.Newcomers)
+	fmt.Fprintf(&b, "  newcomers wait       %s\n", &r.Newcomers)
 	fmt.Fprintf(&b, "  held                 %s\n", r.Holds)
 	writeVerdict(&b, r.Failures, c.Notes)
 	return b.String()

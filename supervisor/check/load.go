@@ -15,7 +15,7 @@ type Group struct {
 	// Tokens is the least and the most text events of an answer, drawn anew for each. With the rate of the worker it sets
 	// how long a stream is open.
 	Tokens [2]int
-	// Body is the least and the most bytes that the request carries, for kind Upload.
+	// Body is the least and the most bytes that the request carries, for kinds Image, Upload and Echo.
 	Body [2]int
 	// Sim is a JSON object of switches that each request carries for the simulated worker (its X-Sim header); empty: none.
 	Sim string
@@ -86,7 +86,7 @@ func StartLoad(ctx context.Context, opts LoadOptions) *Load {
 func (l *Load) Open(d time.Duration) int {
 	n := 0
 	for _, c := range l.clients {
-		if time.Duration(c.planned.Load()) >= d && c.began.Load() != 0 {
+		if time.Duration(c.planned.Load()) >= d && c.began.Load() {
 			n++
 		}
 	}
@@ -97,7 +97,7 @@ func (l *Load) Open(d time.Duration) int {
 func (l *Load) Waiting() int {
 	n := 0
 	for _, c := range l.clients {
-		if c.group.Kind.streamed() && c.planned.Load() > 0 && c.began.Load() == 0 {
+		if c.group.Kind.streamed() && c.planned.Load() > 0 && !c.began.Load() {
 			n++
 		}
 	}
@@ -130,7 +130,7 @@ func (l *Load) tokens(c *client) int {
 func (l *Load) length(q ask) time.Duration {
 	seconds := float64(q.tokens) / l.opts.Rate
 	switch q.kind {
-	case Upload:
+	case Upload, Echo:
 		seconds = float64(len(q.body)) / uploadPiece * 2 * uploadPause.Seconds()
 	case Slow:
 		seconds = float64(q.tokens) / SlowRate

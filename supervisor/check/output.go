@@ -28,8 +28,18 @@ func (s *Sidecar) troubles() (lines []string) {
 // takeOver is what a runner logs when it has taken over from a dead one.
 type takeOver struct {
 	Message string           `json:"msg"`
-	Took    time.Duration    `json:"took"`  // nanoseconds
+	Took    logged           `json:"took"`
 	Found   map[string]int64 `json:"found"` // what it had to mend, with what its predecessors had
+}
+
+// logged is a time.Duration as a log has it, as text.
+type logged time.Duration
+
+// UnmarshalText reads what time.Duration prints.
+func (l *logged) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	*l = logged(d)
+	return err
 }
 
 // takeOvers are the log's, in order.

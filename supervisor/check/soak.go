@@ -116,8 +116,9 @@ func (s *soak) crowd() LoadOptions {
 			{Kind: Completion, Clients: tenth, Tokens: lengths},
 			{Kind: Slow, Clients: tenth, Tokens: [2]int{int(o.Shortest.Seconds() * SlowRate), int(o.Longest.Seconds() * SlowRate)}},
 			{Kind: Plain, Clients: tenth, Tokens: lengths},
-			{Kind: Upload, Clients: twentieth / 2, Body: [2]int{1 << 20, 4 << 20}},
-			{Kind: Image, Clients: twentieth - twentieth/2, Tokens: lengths, Body: [2]int{1 << 20, 4 << 20}},
+			{Kind: Upload, Clients: twentieth - max(1, twentieth/3) - twentieth/3, Body: [2]int{1 << 20, 4 << 20}},
+			{Kind: Echo, Clients: twentieth / 3, Body: [2]int{1 << 20, 4 << 20}},
+			{Kind: Image, Clients: max(1, twentieth/3), Tokens: lengths, Body: [2]int{1 << 20, 4 << 20}},
 			{Kind: Leaver, Clients: twentieth, Tokens: lengths},
 		},
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -19,7 +20,7 @@ func once(t *testing.T, w *fakeWorker, g Group) Answer {
 	if w.plant.hang {
 		patience = 300 * time.Millisecond
 	}
-	l := &Load{opts: LoadOptions{Address: w.address(), Rate: 1000, Patience: patience, Seed: 7}}
+	l := &Load{opts: LoadOptions{Address: w.address(), Rate: 1000, Patience: patience, Seed: rand.Uint64()}}
 	return l.Ask(ctx, g)
 }
 
@@ -37,6 +38,12 @@ func eventAt(answer []byte, n int) (from, to int) {
 		from += bytes.Index(answer[from:], []byte("\n\n")) + 2
 	}
 	return from, from + bytes.Index(answer[from:], []byte("\n\n")) + 2
+}
+
+// failed is an answer that an error event ends.
+func failed(b []byte) []byte {
+	from, _ := eventAt(b, 6)
+	return append(bytes.Clone(b[:from]), `data: {"error":{"message":"gone"}}`+"\n\n"...)
 }
 
 func TestEveryPlantedFaultIsCaught(t *testing.T) {
@@ -57,7 +64,7 @@ func TestEveryPlantedFaultIsCaught(t *testing.T) {
 		{plant{name: "one byte of boilerplate lost", payload: func(b []byte) []byte { at := textAt(b, 5); return cut(b, at-9, at-8) }}, Corrupt, Lost},
 		{plant{name: "one event lost", payload: func(b []byte) []byte { from, to := eventAt(b, 6); return cut(b, from, to) }}, Corrupt, Lost},
 		{plant{name: "a stretch over two events lost", payload: func(b []byte) []byte { return cut(b, textAt(b, 5), textAt(b, 6)+2) }}, Corrupt, Lost},
-		{plant{name: "one byte doubled", payload: func(b []byte) []byte { at := textAt(b, 7) + 1; return put(b, at, string(b[at])) }}, Corrupt, Doubled},
+		{plant{name: "one byte doubled", payload: func(b []byte) []byte { at := textAt(b, 7) + 1; return put(b, at, string(b[at:at+1])) }}, Corrupt, Doubled},
 		{plant{name: "one event doubled", payload: func(b []byte) []byte { from, to := eventAt(b, 8); return put(b, to, string(b[from:to])) }}, Corrupt, Doubled},
 		{plant{name: "the last event doubled", payload: func(b []byte) []byte { return append(b, doneEvent...) }}, Corrupt, Doubled},
 		{plant{name: "two neighbours swapped", payload: func(b []byte) []byte {
@@ -89,10 +96,8 @@ func TestEveryPlantedFaultIsCaught(t *testing.T) {
 		{plant{name: "truncated in the head", wire: func(b []byte) []byte { return b[:20] }}, Cut, NoFlaw},
 		{plant{name: "no answer", wire: func([]byte) []byte { return nil }}, Cut, NoFlaw},
 		{plant{name: "silence", wire: func(b []byte) []byte { return b[:len(b)/2] }, hang: true}, Cut, NoFlaw},
-		{plant{name: "an error event", payload: func(b []byte) []byte {
-			from, _ := eventAt(b, 6)
-			return append(bytes.Clone(b[:from]), `data: {"error":{"message":"gone"}}`+"\n\n"...)
-		}}, Cut, NoFlaw},
+		{plant{name: "an error event", payload: failed, wire: func(b []byte) []byte { return bytes.TrimSuffix(b, []byte("0\r\n\r\n")) }}, Cut, NoFlaw},
+		{plant{name: "an error event and a clean end", payload: failed}, Corrupt, Short},
 
 		{plant{name: "refused", wire: func([]byte) []byte {
 			return []byte("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 20\r\nContent-Length: 2\r\n\r\n{}")
@@ -174,11 +179,18 @@ func TestOtherKindsOfClients(t *testing.T) {
 		{Kind: Plain, Tokens: [2]int{20, 20}},
 		{Kind: Image, Tokens: [2]int{20, 20}, Body: [2]int{1 << 20, 1 << 20}},
 		{Kind: Upload, Body: [2]int{100_000, 200_000}},
+		{Kind: Echo, Body: [2]int{100_000, 200_000}},
 	} {
 		t.Run(g.Kind.String(), func(t *testing.T) {
 			t.Parallel()
 			if a := once(t, startFake(t, plant{}), g); a.Outcome != Complete {
 				t.Errorf("a good answer is %s %s: %s", a.Outcome, a.Flaw, a.Why)
+			}
+			// Half of the large bodies come in chunks.
+			for range 3 {
+				if a := once(t, startFake(t, plant{}), g); a.Outcome != Complete {
+					t.Errorf("a good answer is %s %s: %s", a.Outcome, a.Flaw, a.Why)
+				}
 			}
 			w := startFake(t, plant{payload: func(b []byte) []byte { // the sum of a body, the text of an answer
 				at := len(b) * 3 / 5

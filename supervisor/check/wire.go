@@ -88,10 +88,10 @@ func (w *wire) fill() error {
 		w.at = time.Now()
 		return nil
 	}
-	switch timeout := net.Error(nil); {
-	case errors.As(err, &timeout) && timeout.Timeout():
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		return errSilent
-	case err != nil:
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", errEnded, err)
 	}
 	return nil
@@ -118,23 +118,46 @@ type head struct {
 // readHead reads one final head; interim ones (1xx) are passed over.
 func (w *wire) readHead() (head, error) {
 	for {
-		var raw []byte
-		for {
-			if i := bytes.Index(w.buf[w.from:w.to], []byte("\r\n\r\n")); i >= 0 {
-				raw = w.buf[w.from : w.from+i+2]
-				w.from += i + 4
-				break
-			}
-			if w.to-w.from > maxAnswerHead {
-				return head{}, misframed("the head has no end")
-			}
-			if err := w.fill(); err != nil {
-				return head{}, err
-			}
-		}
-		h, err := parseHead(string(raw))
-		if err != nil || h.status >= 200 {
+		h, size, err := w.peekHead()
+		if err != nil {
 			return h, err
+		}
+		w.from += size
+		if h.status >= 200 {
+			return h, nil
+		}
+	}
+}
+
+// awaitContinue waits until the other side wants the body. When it answers at once instead, that is left to be read.
+func (w *wire) awaitContinue() error {
+	for {
+		h, size, err := w.peekHead()
+		if err != nil {
+			return err
+		}
+		if h.status >= 200 {
+			return fmt.Errorf("status %d instead of 100", h.status)
+		}
+		w.from += size
+		if h.status == 100 {
+			return nil
+		}
+	}
+}
+
+// peekHead reads until a head is whole, and leaves it where it is; size is how many bytes it has.
+func (w *wire) peekHead() (h head, size int, err error) {
+	for {
+		if i := bytes.Index(w.buf[w.from:w.to], []byte("\r\n\r\n")); i >= 0 {
+			h, err = parseHead(string(w.buf[w.from : w.from+i+2]))
+			return h, i + 4, err
+		}
+		if w.to-w.from > maxAnswerHead {
+			return head{}, 0, misframed("the head has no end")
+		}
+		if err := w.fill(); err != nil {
+			return head{}, 0, err
 		}
 	}
 }
