@@ -122,9 +122,31 @@ func findCgroup(m mark, pid int) *cgroup {
 	return g
 }
 
-// add moves a process in; what it starts from then on is in too.
+// add moves a process in. What it starts from then on is in, too, and what it has started already is moved after it: the
+// kernel would clone into a cgroup right away, but not together with CLONE_PARENT.
 func (g *cgroup) add(pid int) error {
-	return os.WriteFile(filepath.Join(g.dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0)
+	if err := os.WriteFile(filepath.Join(g.dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
+		return err
+	}
+	for _, child := range children(pid) {
+		_ = g.add(child) // it may have gone
+	}
+	return nil
+}
+
+// children are what the process has started and what still lives (proc_pid_children(5)).
+func children(pid int) []int {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	var pids []int
+	for _, list := range lists {
+		text, _ := os.ReadFile(list)
+		for field := range strings.FieldsSeq(string(text)) {
+			if child, err := strconv.Atoi(field); err == nil {
+				pids = append(pids, child)
+			}
+		}
+	}
+	return pids
 }
 
 // kill kills all that is in, and below.

@@ -26,8 +26,12 @@ func TestWorkerNoticesNothingOfOurDeath(t *testing.T) {
 		h.killRunner()
 		h.want(fmt.Sprintf("found %d %s", pid, upstream), "find 1 %d", pid)
 		h.want("ready", "ready")
-		before := h.tell("tail")
-		eventually(t, "its output", func() bool { return strings.HasPrefix(before, "tick ") && h.tell("tail") != before })
+		before := ""
+		eventually(t, "its output", func() bool {
+			before = h.tell("tail")
+			return strings.HasPrefix(before, "tick ")
+		})
+		eventually(t, "more output", func() bool { return h.tell("tail") != before })
 	}
 	if stat, _ := statOf(pid); stat.PPID != h.keeper.Process.Pid {
 		t.Errorf("the worker is a child of %d, want the keeper, %d", stat.PPID, h.keeper.Process.Pid)

@@ -104,6 +104,26 @@ func TestCgroupHoldsWhatHasNoOtherSign(t *testing.T) {
 	})
 }
 
+// Until a worker is moved to its cgroup it may have started something.
+func TestWhatAWorkerHasStartedIsMovedAfterIt(t *testing.T) {
+	group, err := newCgroup(mark{name: "test", note: noteIn(t), life: 1})
+	if err != nil {
+		t.Skip("this machine lets us make no cgroup: " + err.Error())
+	}
+	said := filepath.Join(t.TempDir(), "said")
+	r := withoutCgroup(newRig(t, func(o *Options) { o.Command = worker("child:runaway:file:"+said+";stay,stay", "stay") }))
+	p := r.begin(1)
+	grandchild := pidFrom(t, said)
+	if err := group.add(p.PID()); err != nil {
+		t.Fatal(err)
+	}
+	if pids := group.pids(); !pids[p.PID()] || !pids[grandchild] || len(pids) != 3 {
+		t.Errorf("in the cgroup are %v, want the worker %d, its child and its grandchild %d", pids, p.PID(), grandchild)
+	}
+	r.end(p)
+	eventually(t, "the end of the cgroup", group.remove)
+}
+
 func TestACgroupThatAnEarlierLifeLeftIsRemoved(t *testing.T) {
 	r := newRig(t, nil)
 	left, err := newCgroup(r.mark(1))

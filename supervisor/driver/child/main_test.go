@@ -109,8 +109,12 @@ func work(deed string) {
 		report(name)
 	case "forget": // writes over its environment, as setproctitle does, and goes on with what follows in the argument
 		must(0, syscall.Exec("/proc/self/exe", append([]string{os.Args[0], workerRole}, strings.Split(argument, ",")...), nil))
-	case "child", "runaway", "nameless": // what the child does, separated by commas
-		spawn(name, strings.Split(argument, ","))
+	case "child", "runaway", "nameless": // what the child does, separated by commas; what its own child does, by ;
+		deeds := strings.Split(argument, ",")
+		for i := range deeds {
+			deeds[i] = strings.ReplaceAll(deeds[i], ";", ",")
+		}
+		spawn(name, deeds)
 	default:
 		panic("no such deed: " + deed)
 	}

@@ -3,7 +3,6 @@ package child
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"autoglm-sidecar/health/probe"
+	"autoglm-sidecar/sockets/tcpdiag"
 	"autoglm-sidecar/supervisor"
 )
 
@@ -145,7 +145,7 @@ func stranger(t *testing.T, at supervisor.Upstream, deeds ...string) (name strin
 		c.Process.Kill()
 		c.Wait()
 	})
-	return fmt.Sprintf("(PID %d)", pidFrom(t, said))
+	return tcpdiag.Describe(pidFrom(t, said))
 }
 
 // The probe passes in each case: somebody answers. Only who it is tells that it is not, or not only, the worker.
@@ -161,7 +161,7 @@ func TestAStrangersSocketIsNotTheWorkers(t *testing.T) {
 			p := r.begin(1)
 			name := stranger(t, at, "listen:{}") // after the start, which would see it
 			err := p.Ready(soon(t), func(string) {})
-			if err == nil || !strings.Contains(err.Error(), "is served by child.test "+name+", which is not of this worker") {
+			if err == nil || !strings.Contains(err.Error(), "is served by "+name+", which is not of this worker") {
 				t.Errorf("got %v, want an error that names the stranger %s", err, name)
 			}
 		})
@@ -177,7 +177,7 @@ func TestAStrangersSocketIsNotTheWorkers(t *testing.T) {
 		p := r.begin(1)
 		pidFrom(t, said)
 		err := p.Ready(soon(t), func(string) {})
-		if err == nil || !strings.Contains(err.Error(), "is shared with child.test "+name) {
+		if err == nil || !strings.Contains(err.Error(), "is shared with "+name) {
 			t.Errorf("got %v, want an error that names the stranger %s", err, name)
 		}
 	})
