@@ -39,6 +39,12 @@ func raw(call, a, b, c, d, e uintptr) (int, Errno) {
 	}
 }
 
+// Events asks an epoll set what there is now, without waiting. Raw like the rest: telling Go's scheduler of each call
+// wakes its monitor thread, which cost 2 µs a token (seen in a profile as futex calls below entersyscall).
+func Events(set uintptr, events []unix.EpollEvent) (int, Errno) {
+	return raw(unix.SYS_EPOLL_PWAIT, set, uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0)
+}
+
 // Accept implements Kernel.
 func (Linux) Accept(listener int) (int32, Errno) {
 	fd, e := raw(unix.SYS_ACCEPT4, uintptr(listener), 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"autoglm-sidecar/sockets/kernel"
 )
 
 // TickEvery is how often Run calls tick. It is the grain of the wheel and the sign of life for the keeper.
@@ -135,11 +137,10 @@ func (p *Poller) Run(handle func([]Event) bool, tick func() bool) error {
 	goOn := true
 	err := p.conn.Read(func(fd uintptr) bool {
 		for goOn {
-			n, err := unix.EpollWait(int(fd), p.raw[:], 0)
+			n, e := kernel.Events(fd, p.raw[:])
 			switch {
-			case err == unix.EINTR:
-			case err != nil:
-				panic(fmt.Sprintf("loop: wait for events: %v", err))
+			case e != 0:
+				panic(fmt.Sprintf("loop: ask for events: %v", e))
 			case n == 0:
 				return false // into the netpoller
 			default:
