@@ -13,5 +13,7 @@ mapfile -t endtoend < <(grep -rlE '^func TestEndToEnd' --include='*_test.go' . |
 if [ "${1:-}" = e2e ]; then
 	exec "$GO" test -count=1 -p 1 -timeout 4h -v -run "^TestEndToEnd${2:-}" "${endtoend[@]}"
 fi
+# The race detector is too slow for a death at every point.
+"$GO" test -run '^(TestKilledAtEveryPoint|TestWhoBelieves)' ./sockets/relay
 "$GO" test -race -timeout 10m -skip '^TestEndToEnd' ./...
 "$GO" test -count=1 -p 1 -timeout 14m -run '^TestEndToEnd' "${endtoend[@]}"

@@ -47,6 +47,7 @@ const (
 	pageSize   = 4096
 	slotSize   = 1024
 	areaStride = 256 << 10
+	upBytes    = (InSize + OutSize) / pageSize * pageSize // the whole pages of it
 )
 
 // Arena is a mapped arena. Its methods may be called by anyone; what they return belongs to the owner named there.
@@ -222,14 +223,18 @@ func (a *Arena) Areas(i int) Areas {
 func (a *Arena) areasAt(i int) int { return len(a.mem) - (a.slots-i)*areaStride }
 
 // Wipe gives the memory of slot i's areas back: nobody's prompt stays behind, and an idle connection costs nothing.
-func (a *Arena) Wipe(i int) {
-	at := a.areasAt(i)
+func (a *Arena) Wipe(i int) { a.wipe(a.areasAt(i), areaStride) }
+
+// WipeRequest does so for the areas of the direction from the client to the worker.
+func (a *Arena) WipeRequest(i int) { a.wipe(a.areasAt(i), upBytes) }
+
+func (a *Arena) wipe(at, n int) {
 	if a.fd < 0 {
-		clear(a.mem[at : at+areaStride])
+		clear(a.mem[at : at+n])
 		return
 	}
 	// It can fail only for want of memory to note the hole; then the pages go with the next wipe.
-	_ = unix.Fallocate(a.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, int64(at), areaStride)
+	_ = unix.Fallocate(a.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, int64(at), int64(n))
 }
 
 // Front is the address that front i was opened for, "" where it wasn't.

@@ -86,7 +86,6 @@ func (a *Arena) Mark() *Mark { return &a.header().mark }
 
 // Max raises m to v.
 func Max(m *atomic.Int64, v int64) {
-	if v > m.Load() {
-		m.Store(v)
+	for old := m.Load(); v > old && !m.CompareAndSwap(old, v); old = m.Load() {
 	}
 }

@@ -181,6 +181,9 @@ func (l *lane) beginAnswer(c *conn, q *http1.Response) {
 			r.Set(arena.Judged)
 			r.Dialect = openai.NewState(r.Kind)
 		}
+		if r.Has(arena.RequestDone) && c.toWorker() == 0 && len(c.unjudgedUp()) == 0 {
+			l.arena.WipeRequest(int(c.index)) // for minutes nobody needs it
+		}
 	}
 	c.lastSent, c.lastToken = l.now, l.now
 }

@@ -21,6 +21,7 @@ type conn struct {
 	clientWatch, workerWatch uint32
 
 	connected bool // the worker's connection stands
+	worn      bool // its areas hold memory
 	lifeGone  bool // its life has exited
 	mute      bool // the worker takes no more of the request
 

@@ -91,6 +91,7 @@ func (l *lane) refuseHead(c *conn, bad *http1.Malformed) {
 // arrive begins a stream whose head (or what should have been one) is there.
 func (l *lane) arrive(c *conn) {
 	l.count.Streams.Add(1)
+	c.worn = true
 	r := &c.r
 	r.Arrived, r.Life, r.Flags, r.Outcome, r.Cause, r.Status = l.now, 0, 0, arena.Pending, arena.NoCause, 0
 	r.HeadAt, r.HeadLen, r.Minor, r.Method, r.Kind = r.Up.Judged, 0, 1, http1.MethodOther, openai.Unknown
@@ -150,7 +151,11 @@ func (l *lane) wait(c *conn, verdict gate.Verdict) {
 		c.since = l.now
 		l.commit(c)
 	case gate.Full:
-		l.refuse(c, 503, "worker_unavailable", "the worker is not serving now and no more requests can wait for it")
+		why := "the worker is not serving now, and as many requests as may wait for it do"
+		if l.relay.Hold == 0 {
+			why = "the worker is not serving now, and requests don't wait for it here"
+		}
+		l.refuse(c, 503, "worker_unavailable", why)
 	default:
 		l.refuse(c, 503, "worker_unavailable", l.gate.Stats().Reason)
 	}
@@ -166,7 +171,7 @@ func (l *lane) granted(g gate.Grant) {
 		return
 	}
 	if g.Verdict == gate.Pass {
-		l.heldFor(c)
+		l.heldSince(c.r.Arrived, l.now)
 		l.begin(c, l.headAgain(c), g.Life)
 	} else {
 		l.refuse(c, 503, "worker_unavailable", l.gate.Stats().Reason)
@@ -174,10 +179,10 @@ func (l *lane) granted(g gate.Grant) {
 	l.work(c)
 }
 
-// heldFor notes how long a stream waited.
-func (l *lane) heldFor(c *conn) {
-	arena.Max(&l.count.LongestHold, l.now-c.r.Arrived)
-	arena.Max(&l.count.HoldEver, l.now-c.r.Arrived)
+// heldSince notes how long a stream waited.
+func (l *lane) heldSince(arrived, now int64) {
+	arena.Max(&l.count.LongestHold, now-arrived)
+	arena.Max(&l.count.HoldEver, now-arrived)
 }
 
 // headAgain parses the head of a stream that waited; it lies where it lay.
@@ -305,7 +310,7 @@ func (l *lane) again(c *conn) {
 func (l *lane) entered(c *conn, verdict gate.Verdict, life int64) {
 	switch verdict {
 	case gate.Pass:
-		l.heldFor(c)
+		l.heldSince(c.r.Arrived, l.now)
 		l.begin(c, l.headAgain(c), life)
 	case gate.Held:
 	default:
@@ -319,6 +324,6 @@ func (l *lane) holdOver(c *conn) {
 		return // its grant is in the mail
 	}
 	c.retryAt = 0
-	l.heldFor(c)
+	l.heldSince(c.r.Arrived, l.now)
 	l.refuse(c, 503, "worker_unavailable", "the worker did not come back within the time that requests are held")
 }

@@ -291,7 +291,7 @@ func (l *lane) attach(i int32) *conn {
 	l.seq = (l.seq + 1) & (1<<30 - 1) // far from the loop's own tokens
 	*c = conn{
 		r: *l.arena.Committed(int(i)), slot: l.arena.Slot(int(i)), areas: l.arena.Areas(int(i)), index: i, seq: l.seq,
-		since: l.now, lastSent: l.now, lastToken: l.now, clientOut: true, dropped: kernel.None,
+		since: l.now, lastSent: l.now, lastToken: l.now, clientOut: true, worn: true, dropped: kernel.None,
 	}
 	l.conns[i] = c
 	return c

@@ -133,6 +133,9 @@ func (r *Relay) Gate() *gate.Gate { return r.gate }
 // Open lets streams pass to life, which listens at to.
 func (r *Relay) Open(life int64, to kernel.Address) {
 	r.target.Store(&target{life, to})
+	if first := r.gate.Stats().Oldest; first != 0 { // a restart's account is closed before the lanes get to their grants
+		r.lanes[0].heldSince(first, r.Kernel.Now())
+	}
 	r.gate.Open(life)
 }
 

@@ -1,6 +1,13 @@
 package relay
 
-import "autoglm-sidecar/sockets/arena"
+import (
+	"time"
+
+	"autoglm-sidecar/sockets/arena"
+)
+
+// wipeTime is how long a connection is idle before the memory of its last exchange is given back.
+const wipeTime = 2 * time.Second
 
 // schedule asks the wheel to look at the connection when its phase's time is over.
 func (l *lane) schedule(c *conn) {
@@ -15,8 +22,11 @@ func (l *lane) schedule(c *conn) {
 func (c *conn) deadline(heartbeat int64) int64 {
 	switch c.r.Phase {
 	case arena.Head:
-		if len(c.unjudgedUp()) > 0 {
+		switch {
+		case !c.idle():
 			return c.since + int64(headTime)
+		case c.worn:
+			return c.since + int64(wipeTime)
 		}
 	case arena.Held:
 		if c.retryAt != 0 {
@@ -51,6 +61,11 @@ func (l *lane) due(c *conn) {
 	}
 	switch c.r.Phase {
 	case arena.Head:
+		if c.idle() {
+			l.arena.Wipe(int(c.index))
+			c.worn = false
+			return
+		}
 		l.arrive(c)
 		l.refuse(c, 408, "head_timeout", "the request's head took too long")
 	case arena.Held:

@@ -81,7 +81,7 @@ func (d *daemon) note() string { return filepath.Join(d.RuntimeDir(), d.Name+".l
 
 // forgetLife removes what a life that has ended for good leaves in the runtime directory.
 func (d *daemon) forgetLife() {
-	if len(d.Command) == 0 {
+	if len(d.Command) == 0 || d.life.Status().PID != 0 { // or it is somebody's, or it would not die
 		return
 	}
 	for _, path := range []string{d.note(), d.WorkerSocket()} {
