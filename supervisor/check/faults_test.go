@@ -218,8 +218,8 @@ func TestEndToEndMannersOfLeaving(t *testing.T) {
 		{"--on-term", "finish"},
 		{"--on-term", "drain"},
 		{"--on-term", "ignore"},
-		{"--children", "2", "--children-hold", "1m"},
-		{"--children", "2", "--children-hold", "1m", "--children-setsid"},
+		{"--children", "2", "--children-hold", "3s"},
+		{"--children", "2", "--children-hold", "1m", "--children-setsid"}, // a signal to the group would miss them
 		{"--listen-early", "--start-delay", "1s"},
 	} {
 		t.Run(strings.Join(sim, " "), func(t *testing.T) {
@@ -230,6 +230,10 @@ func TestEndToEndMannersOfLeaving(t *testing.T) {
 			}
 			if _, err := w.side.Restart(ctx); err != nil {
 				t.Fatal(err)
+			}
+			// Orphans become children of the keeper.
+			if left := w.side.children(); len(left) != 2 {
+				t.Errorf("want runner and worker and nobody else below the keeper, got %v", left)
 			}
 			w.untouched()
 			w.cuts(0)
