@@ -104,7 +104,6 @@ func New(opts Options) (*Driver, error) {
 	d := &Driver{opts: opts, output: output, group: newCgroup}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	d.tasks.Go(func() { d.say("read the worker's output", d.output.run()) })
-	d.tasks.Go(d.output.sink.run)
 	if opts.Keeper != 0 {
 		d.exits = newExits()
 		d.tasks.Go(func() { d.say("read the exits that the keeper saw", d.opts.Exits(d.ctx, d.exits.note)) })
@@ -136,7 +135,8 @@ func (d *Driver) say(task string, err error) {
 	}
 }
 
-// Close ends the driver, not its worker. What waits for a process returns an error.
+// Close ends the driver, not its worker. What waits for a process returns an error. Lines that wait for a slow Output
+// have a second to be written.
 func (d *Driver) Close() {
 	d.closing.Do(func() {
 		d.cancel()

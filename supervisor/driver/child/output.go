@@ -24,7 +24,8 @@ type output struct {
 	tail  *Tail
 	sink  *sink
 
-	bytes atomic.Int64 // read so far
+	bytes   atomic.Int64 // read so far
+	closing atomic.Bool  // ends a read that a flood keeps from ending
 
 	mu      sync.Mutex // guards what follows; whoever holds it reads, so that bytes are taken in their order
 	buf     []byte
@@ -58,6 +59,7 @@ func openOutput(read, write int, tail *Tail, to io.Writer) (*output, error) {
 		return nil, fmt.Errorf("read the worker's output: %w", err)
 	}
 	o.file = os.NewFile(uintptr(fd), "worker output")
+	go o.sink.run()
 	return o, nil
 }
 
@@ -90,7 +92,7 @@ func (o *output) settle() {
 // empty reads until the pipe is empty or limit bytes were read (-1: no limit), and reports whether nobody can write
 // any more. The lock is given up between reads, so that a flood keeps nobody out.
 func (o *output) empty(fd, limit int) (ended bool, err error) {
-	for limit != 0 {
+	for limit != 0 && !o.closing.Load() {
 		n, err := o.readOnce(fd)
 		switch {
 		case err == unix.EINTR:
@@ -174,6 +176,7 @@ func (o *output) linesOf(m mark, n int) []string {
 func beginning(m mark) string { return fmt.Sprintf("--- life %d begins ---", m.life) }
 
 func (o *output) close() {
+	o.closing.Store(true)
 	o.file.Close()
 	if o.own {
 		unix.Close(o.write)

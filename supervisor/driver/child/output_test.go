@@ -4,8 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -52,6 +55,31 @@ func TestAFloodNeverBlocksTheWorker(t *testing.T) {
 	}
 }
 
+// /dev/zero stands for workers that print faster than we read.
+func TestCloseEndsInTheMiddleOfAFlood(t *testing.T) {
+	o, err := openOutput(0, 0, NewHeapTail(heapTail), failingWriter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	zero, err := os.Open("/dev/zero")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer zero.Close()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = o.empty(int(zero.Fd()), -1)
+	}()
+	eventually(t, "the flood", func() bool { return o.bytes.Load() > pipeSize })
+	o.close()
+	select {
+	case <-ended:
+	case <-soon(t).Done():
+		t.Fatal("reading goes on though the output was closed")
+	}
+}
+
 func TestAWriterThatFailsCostsOnlyItsLines(t *testing.T) {
 	r := newRig(t, func(o *Options) {
 		o.Output = failingWriter{}
@@ -92,6 +120,21 @@ func TestALineWithoutEnd(t *testing.T) {
 	}
 }
 
+func TestCloseDoesNotWaitForAWriterThatStandsStill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := &blockedWriter{released: make(chan struct{})}
+		s := newSink(stuck)
+		s.put([]byte("line\n"))
+		go s.run()
+		begun := time.Now()
+		s.close()
+		if waited := time.Since(begun); waited != closePatience {
+			t.Errorf("close waited for %v, want %v", waited, closePatience)
+		}
+		close(stuck.released)
+	})
+}
+
 // What the life before printed, and nobody has read yet, is not the next one's.
 func TestALifeBeginsBehindWhatWasPrintedBefore(t *testing.T) {
 	o, err := openOutput(0, 0, NewHeapTail(heapTail), failingWriter{})
@@ -114,8 +157,8 @@ func TestSinkWritesWhatWaitsBeforeItEnds(t *testing.T) {
 	s := newSink(&out)
 	s.put([]byte("one\n"))
 	s.put([]byte("two\n"))
+	go s.run()
 	s.close()
-	s.run()
 	if got := out.String(); got != "one\ntwo\n" {
 		t.Errorf("written: %q", got)
 	}

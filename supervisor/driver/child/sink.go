@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 )
 
 // sink writes lines to a writer that may be slow or stand still, and never lets whoever brings them wait: what has no
@@ -11,6 +12,7 @@ import (
 type sink struct {
 	to   io.Writer
 	wake chan struct{} // one slot: there is something, or closed is set
+	done chan struct{} // closed when run has returned
 
 	mu      sync.Mutex // guards what follows
 	waiting []byte     // whole lines
@@ -22,7 +24,12 @@ type sink struct {
 // mostWaiting bounds what waits for a slow writer.
 const mostWaiting = 256 << 10
 
-func newSink(to io.Writer) *sink { return &sink{to: to, wake: make(chan struct{}, 1)} }
+// closePatience is how long close waits for a slow writer.
+const closePatience = time.Second
+
+func newSink(to io.Writer) *sink {
+	return &sink{to: to, wake: make(chan struct{}, 1), done: make(chan struct{})}
+}
 
 // put takes one line with its end.
 func (s *sink) put(line []byte) {
@@ -46,6 +53,7 @@ func (s *sink) poke() {
 
 // run writes until close, and then what still waits. An error of the writer costs the lines that it was given.
 func (s *sink) run() {
+	defer close(s.done)
 	var writing []byte
 	for range s.wake {
 		s.mu.Lock()
@@ -66,11 +74,16 @@ func (s *sink) run() {
 	}
 }
 
+// close ends run, and leaves it to itself where the writer stands still.
 func (s *sink) close() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
 	s.poke()
+	select {
+	case <-s.done:
+	case <-time.After(closePatience):
+	}
 }
 
 // droppedLines is how many lines were never written.
