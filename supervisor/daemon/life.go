@@ -34,8 +34,8 @@ func (d *daemon) buildLife() error {
 		return err
 	}
 	last, err := journal.LastID()
-	if err != nil {
-		return err
+	if err != nil { // no reason to leave clients without a worker
+		d.Log.Error("restarts are numbered from 1 again", "error", err)
 	}
 	limits := supervisor.DefaultLimits()
 	limits.Drain, limits.StartDeadline, limits.StopGrace = d.Drain, d.StartDeadline, d.StopGrace
