@@ -146,7 +146,7 @@ func TestEndToEndSoak(t *testing.T) {
 	file := program(t, shipped)
 	t.Parallel()
 	base := SoakOptions{
-		Clients: 160, Rate: 10, Shortest: 5 * time.Second, Longest: 7 * time.Second, Last: time.Minute,
+		Clients: 180, Rate: 10, Shortest: 5 * time.Second, Longest: 7 * time.Second, Last: time.Minute,
 		Restarts: size(t, "RESTARTS", 5), Open: 100, Seed: seed(t), Guests: []Guest{openaiGuest, openaiGuest, openaiGuest},
 	}
 	both(t, func(unix bool) {

@@ -158,7 +158,7 @@ func TestEndToEndCrashOfTheWorker(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := openWard(t, nil, []string{"--crash-exit", exit})
 			ctx := within(t, time.Minute)
-			if err := w.load.WaitOpen(ctx, 8, 0); err != nil {
+			if _, err := w.load.WaitOpen(ctx, 8, 0); err != nil {
 				t.Fatal(err)
 			}
 			before := w.status()
@@ -193,7 +193,7 @@ func TestEndToEndCrashOfTheWorker(t *testing.T) {
 func TestEndToEndHungEngine(t *testing.T) {
 	w := openWard(t, []string{"--heartbeat", "300ms"}, nil)
 	ctx := within(t, time.Minute)
-	if err := w.load.WaitOpen(ctx, 8, 0); err != nil {
+	if _, err := w.load.WaitOpen(ctx, 8, 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.side.setFaults(ctx, `{"hang":"engine"}`); err != nil {
@@ -225,7 +225,7 @@ func TestEndToEndMannersOfLeaving(t *testing.T) {
 		t.Run(strings.Join(sim, " "), func(t *testing.T) {
 			w := openWard(t, []string{"--stop-grace", "1s", "--probe", "http:/health"}, sim)
 			ctx := within(t, time.Minute)
-			if err := w.load.WaitOpen(ctx, 8, 0); err != nil {
+			if _, err := w.load.WaitOpen(ctx, 8, 0); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := w.side.Restart(ctx); err != nil {
@@ -247,7 +247,7 @@ func TestEndToEndRestartNow(t *testing.T) {
 		t.Run(manner, func(t *testing.T) {
 			w := openWard(t, nil, []string{"--on-term", manner})
 			ctx := within(t, time.Minute)
-			if err := w.load.WaitOpen(ctx, 8, 0); err != nil {
+			if _, err := w.load.WaitOpen(ctx, 8, 0); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := w.side.Restart(ctx, "--now"); err != nil {

@@ -137,7 +137,7 @@ func (g *gate) crowd() LoadOptions {
 const duringEach = 5
 
 func (g *gate) deaths(ctx context.Context) error {
-	if err := g.load.WaitOpen(ctx, g.opts.Streams*3/4, 0); err != nil {
+	if _, err := g.load.WaitOpen(ctx, g.opts.Streams*3/4, 0); err != nil {
 		return fmt.Errorf("wait for %d streams: %w", g.opts.Streams*3/4, err)
 	}
 	r := &g.report

@@ -82,11 +82,12 @@ func StartLoad(ctx context.Context, opts LoadOptions) *Load {
 	return l
 }
 
-// Open counts the streams that have begun, have not ended, and are planned to last for at least d.
+// Open counts the streams that have begun, have not ended, and last for at least d at the worker's pace. Slow readers, whose
+// time is only guessed, and leavers, who don't stay, aren't among them.
 func (l *Load) Open(d time.Duration) int {
 	n := 0
 	for _, c := range l.clients {
-		if time.Duration(c.planned.Load()) >= d && c.began.Load() {
+		if c.group.Kind.paced() && c.group.Kind != Leaver && time.Duration(c.planned.Load()) >= d && c.began.Load() {
 			n++
 		}
 	}
@@ -104,9 +105,13 @@ func (l *Load) Waiting() int {
 	return n
 }
 
-// WaitOpen waits until at least n streams of d or more are open.
-func (l *Load) WaitOpen(ctx context.Context, n int, d time.Duration) error {
-	return poll(ctx, 5*time.Millisecond, func() (bool, error) { return l.Open(d) >= n, nil })
+// WaitOpen waits until at least n streams of d or more are open, and returns how many are.
+func (l *Load) WaitOpen(ctx context.Context, n int, d time.Duration) (open int, err error) {
+	err = poll(ctx, 5*time.Millisecond, func() (bool, error) {
+		open = l.Open(d)
+		return open >= n, nil
+	})
+	return open, err
 }
 
 // WaitBegun waits until no stream that was asked for is still to begin.

@@ -50,7 +50,7 @@ func TestALoadRests(t *testing.T) {
 func TestWhatIsOpenWhenPatienceEndsIsCut(t *testing.T) {
 	w := startFake(t, plant{wire: func(b []byte) []byte { return b[:len(b)/2] }, hang: true})
 	l := smallLoad(t, w)
-	if err := l.WaitOpen(within(t, 20*time.Second), 5, 0); err != nil {
+	if _, err := l.WaitOpen(within(t, 20*time.Second), 5, 0); err != nil {
 		t.Fatal(err)
 	}
 	gone, cancel := context.WithCancel(t.Context())

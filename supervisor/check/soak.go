@@ -130,10 +130,10 @@ func (s *soak) tokens(from, to time.Duration) [2]int {
 
 func (s *soak) restarts(ctx context.Context) error {
 	for i := range s.opts.Restarts {
-		if err := s.load.WaitOpen(ctx, s.opts.Open, s.opts.Shortest); err != nil {
+		open, err := s.load.WaitOpen(ctx, s.opts.Open, s.opts.Shortest)
+		if err != nil {
 			return fmt.Errorf("wait for %d open streams before restart %d: %w", s.opts.Open, i+1, err)
 		}
-		open := s.load.Open(s.opts.Shortest)
 		s.report.Open = append(s.report.Open, open)
 		at := time.Now()
 		if _, err := s.side.Restart(ctx); err != nil {

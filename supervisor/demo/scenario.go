@@ -106,11 +106,12 @@ func (s *scenario) steps(ctx context.Context) error {
 func (s *scenario) take(ctx context.Context, name string, do func(context.Context, *Step) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, stepPatience, fmt.Errorf("not done within %v", stepPatience))
 	defer cancel()
-	if err := s.load.WaitOpen(ctx, s.need, longStream); err != nil {
+	open, err := s.load.WaitOpen(ctx, s.need, longStream)
+	if err != nil {
 		return fmt.Errorf("wait for %d open streams: %w", s.need, err)
 	}
 	began, held := time.Now(), s.load.Tally.Counts().Held
-	step := Step{Name: name, Open: s.load.Open(longStream)}
+	step := Step{Name: name, Open: open}
 	if err := do(ctx, &step); err != nil {
 		return err
 	}
