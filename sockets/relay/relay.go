@@ -31,7 +31,7 @@ type Options struct {
 	Log    *slog.Logger
 
 	Front int // descriptor of the listener that clients connect to
-	Lanes int // loops; 0: one a processor, at most arena.MaxLoops
+	Lanes int // loops, at most arena.MaxLoops; 0: one a processor, at most enoughLanes
 
 	Hold      time.Duration // how long a stream waits at the gate at the most; 0: it doesn't wait, it is refused
 	Waiting   int           // how many may wait; 0: as many as there are slots
@@ -41,6 +41,10 @@ type Options struct {
 	Unreachable func(life int64) // a connection to that life's address failed; must not block; nil: nobody asks
 	Tick        func(lane int)   // a lane's sign of life; nil: nobody looks
 }
+
+// enoughLanes move more tokens than any one worker makes: one of them carries some 40,000 a second. Each costs a few
+// wake-ups a second, idle or not.
+const enoughLanes = 4
 
 // Relay is described by its package.
 type Relay struct {
@@ -60,7 +64,7 @@ type target struct {
 // New makes a relay over an arena that may hold streams of a dead runner: TakeOver them before Serve.
 func New(o Options) (*Relay, error) {
 	if o.Lanes == 0 {
-		o.Lanes = runtime.GOMAXPROCS(0)
+		o.Lanes = min(runtime.GOMAXPROCS(0), enoughLanes)
 	}
 	o.Lanes = min(o.Lanes, arena.MaxLoops)
 	if o.Waiting == 0 {
