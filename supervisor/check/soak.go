@@ -83,7 +83,7 @@ func (s *soak) run(ctx context.Context) error {
 	if err == nil {
 		s.load.Lengths(s.tokens(s.opts.Shortest, s.opts.Last))
 		s.tell("answers of up to %v from here on", s.opts.Last)
-		rest(ctx, s.opts.Shortest) // so that many have begun a long one
+		rest(ctx, s.opts.Longest+time.Second) // until all have begun one of these
 	}
 	close(last)
 	ending, cancel := context.WithTimeout(ctx, s.opts.Last+endPatience)
