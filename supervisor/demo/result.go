@@ -11,6 +11,7 @@ import (
 	"autoglm-sidecar/supervisor/check"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
 )
 
 // Step is one thing that was done.
@@ -97,7 +98,9 @@ func (r *Result) writeJSON(w io.Writer) error {
 // write prints a table for people, and the line.
 func (r *Result) write(w io.Writer) error {
 	t := table.NewWriter()
-	t.SetStyle(table.StyleRounded)
+	style := table.StyleRounded
+	style.Format.Header, style.Format.Footer = text.FormatDefault, text.FormatDefault
+	t.SetStyle(style)
 	t.AppendHeader(table.Row{"step", "streams open", "held", "took", "what happened"})
 	for _, s := range r.Steps {
 		t.AppendRow(table.Row{s.Name, s.Open, s.Held, fmt.Sprintf("%.1f s", float64(s.TookMS)/1000), s.What})
