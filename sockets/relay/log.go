@@ -38,6 +38,6 @@ func (l *lane) record(c *conn) {
 func (r *Relay) logEnds() {
 	for e := range r.ends {
 		r.Log.Error("stream cut", slog.String("cause", e.cause.String()), slog.String("request", e.id),
-			slog.Int64("life", e.life), slog.Duration("age", e.age.Round(time.Millisecond)), slog.Int64("connection_bytes", e.bytes))
+			slog.Int64("life", e.life), slog.Int64("age_ms", e.age.Milliseconds()), slog.Int64("connection_bytes", e.bytes))
 	}
 }

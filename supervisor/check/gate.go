@@ -103,7 +103,9 @@ func (g *gate) run(ctx context.Context) (*GateReport, error) {
 	r.KeeperKept, r.TakeOvers = st.Keeper == g.side.Keeper(), st.TakeOvers
 	for _, told := range g.side.takeOvers() {
 		r.Mending.Record(time.Duration(told.Took))
-		r.Found = told.Found
+		for what, n := range told.Found {
+			r.Found[what] += n
+		}
 	}
 	if g.opts.Death != Panic {
 		r.Troubles = g.side.troubles()

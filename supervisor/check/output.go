@@ -29,7 +29,7 @@ func (s *Sidecar) troubles() (lines []string) {
 type takeOver struct {
 	Message string           `json:"msg"`
 	Took    logged           `json:"took"`
-	Found   map[string]int64 `json:"found"` // what it had to mend, with what its predecessors had
+	Found   map[string]int64 `json:"found"` // what it had to mend
 }
 
 // logged is a time.Duration as a log has it, as text.

@@ -17,14 +17,14 @@ func TestWhatTheOutputTells(t *testing.T) {
 	if _, err := s.log.WriteString(`{"level":"INFO","msg":"starting"}
 WARNING: DATA RACE
 no JSON at all
-{"msg":"took over","took":"3.5ms","found":{"Mended":7,"Untaken":1}}
-{"msg":"took over","took":"4ms","found":{"Mended":9,"Untaken":2}}
+{"msg":"took over","took":"3.5ms","found":{"streams_mended":7,"bytes_taken_not_noted":1}}
+{"msg":"took over","took":"4ms","found":{"streams_mended":9,"bytes_taken_not_noted":2}}
 panic: oh
 `); err != nil {
 		t.Fatal(err)
 	}
 	told := s.takeOvers()
-	if len(told) != 2 || time.Duration(told[0].Took) != 3500*time.Microsecond || told[1].Found["Untaken"] != 2 {
+	if len(told) != 2 || time.Duration(told[0].Took) != 3500*time.Microsecond || told[1].Found["bytes_taken_not_noted"] != 2 {
 		t.Errorf("want two take-overs, the first of 3.5ms, got %+v", told)
 	}
 	if troubles := s.troubles(); len(troubles) != 2 || troubles[0] != "WARNING: DATA RACE" || troubles[1] != "panic: oh" {

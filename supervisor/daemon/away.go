@@ -2,7 +2,9 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"autoglm-sidecar/health/probe"
@@ -13,6 +15,7 @@ import (
 const (
 	askSoon = 100 * time.Millisecond
 	askSlow = time.Second
+	askIdle = 5 * time.Second // while it is there
 	// askTime is how long an answer may take.
 	askTime = 5 * time.Second
 )
@@ -25,6 +28,7 @@ type away struct {
 	probe probe.Probe
 	lost  chan struct{} // has room for one: a connection failed
 	log   *slog.Logger
+	why   atomic.Pointer[string] // it is away; nil: it isn't
 }
 
 func newAway(d *daemon) *away {
@@ -43,6 +47,16 @@ func (a *away) failed() {
 	}
 }
 
+// Status adds why nobody serves.
+func (a *away) Status() supervisor.Status {
+	s := a.Fixed.Status()
+	s.Upstream = a.to
+	if why := a.why.Load(); why != nil {
+		s.LastError = *why
+	}
+	return s
+}
+
 // Run watches the worker beside what Fixed does.
 func (a *away) Run(ctx context.Context) error {
 	watching, stop := context.WithCancel(ctx)
@@ -57,21 +71,44 @@ func (a *away) watch(ctx context.Context) {
 			return
 		}
 		a.log.Info("the worker answers", "upstream", a.to.String())
+		a.why.Store(nil)
 		a.Move(a.to)
+		if !a.awaitLoss(ctx) {
+			return
+		}
+		a.Move(supervisor.Upstream{})
+	}
+}
+
+// awaitLoss returns when nobody listens any more: a stream has met it, or we have, asking now and then. A worker that
+// is only slow to answer isn't lost. It says false when ctx ends.
+func (a *away) awaitLoss(ctx context.Context) bool {
+	for {
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-a.lost:
+			return true
+		case <-time.After(askIdle):
+			if err := a.ask(ctx); err != nil && probe.ReachOf(err) == probe.Nowhere {
+				return ctx.Err() == nil
+			}
 		}
-		a.log.Warn("the worker is away: new streams wait", "upstream", a.to.String())
-		a.Move(supervisor.Upstream{})
 	}
 }
 
 // awaitAnswer asks until the worker answers. It says false when ctx ends.
 func (a *away) awaitAnswer(ctx context.Context) bool {
+	said := ""
 	for pause := askSoon; ; pause = min(2*pause, askSlow) {
-		if a.ask(ctx) == nil {
+		err := a.ask(ctx)
+		if err != nil && ctx.Err() == nil && err.Error() != said {
+			said = err.Error()
+			why := fmt.Sprintf("%s: %s", a.to, said)
+			a.why.Store(&why)
+			a.log.Warn("the worker is away: new streams wait", "upstream", a.to.String(), "reason", said)
+		}
+		if err == nil {
 			select {
 			case <-a.lost: // from before
 			default:

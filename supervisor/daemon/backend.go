@@ -70,7 +70,7 @@ func (b backend) Status() admin.Status {
 		s.Worker.Driver = "none"
 	}
 	if life.Upstream == (supervisor.Upstream{}) {
-		s.Worker.Upstream = ""
+		s.Worker.Upstream = "" // not chosen yet
 	}
 	s.Ready = traffic.Gate.State == gate.Open || traffic.Gate.State == gate.Holding && life.EverServed && !life.Leaving && b.Hold > 0
 	return s

@@ -128,12 +128,37 @@ func (d *daemon) buildRelay(found bool) (err error) {
 	if !found {
 		return nil
 	}
-	before := monotonic()
+	began, before := monotonic(), d.relay.Stats().Counts.TakeOver
 	if err := d.relay.TakeOver(); err != nil {
 		return err
 	}
-	d.Log.Warn("took over", "last_death", lastDeath(page), "took", (monotonic() - before).String(), "found", d.relay.Stats().Counts.TakeOver)
+	d.Log.Warn("took over", "last_death", lastDeath(page), "took", (monotonic() - began).String(),
+		slog.Attr{Key: "found", Value: mended(before, d.relay.Stats().Counts.TakeOver)})
 	return nil
+}
+
+// mended is what one take-over found, in the log's words.
+func mended(before, after relay.TakeOverCounts) slog.Value {
+	var attrs []slog.Attr
+	for _, f := range []struct {
+		name          string
+		before, after int64
+	}{
+		{"streams_mended", before.Mended, after.Mended},
+		{"bytes_taken_not_noted", before.Untaken, after.Untaken},
+		{"bytes_given_not_noted", before.Ungiven, after.Ungiven},
+		{"bytes_read_not_judged", before.Unjudged, after.Unjudged},
+		{"bytes_judged_not_sent", before.Unsent, after.Unsent},
+		{"accepted_without_slot", before.Adopted, after.Adopted},
+		{"descriptors_of_nobody", before.Orphans, after.Orphans},
+		{"slots_impossible", before.Impossible, after.Impossible},
+		{"slots_poisonous", before.Poisoned, after.Poisoned},
+	} {
+		if n := f.after - f.before; n != 0 {
+			attrs = append(attrs, slog.Int64(f.name, n))
+		}
+	}
+	return slog.GroupValue(attrs...)
 }
 
 // unreachable is told by the relay's lanes that a connection to the worker has failed.

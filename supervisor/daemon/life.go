@@ -2,10 +2,10 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -61,7 +61,7 @@ func (d *daemon) buildDriver() (*child.Driver, error) {
 		Upstream:  d.workerAt(),
 		Probe:     d.probe,
 		ProbeEcho: d.probeEcho(),
-		Note:      d.note(),
+		Note:      filepath.Join(d.RuntimeDir(), d.Name+".life"),
 		Tail:      child.NewTail(ring, end),
 		Output:    d.Output,
 		Log:       d.Log,
@@ -76,18 +76,21 @@ func (d *daemon) buildDriver() (*child.Driver, error) {
 	return child.New(o)
 }
 
-// note is the file that tells the next runner of the life.
-func (d *daemon) note() string { return filepath.Join(d.RuntimeDir(), d.Name+".life") }
-
-// forgetLife removes what a life that has ended for good leaves in the runtime directory.
+// forgetLife removes the socket that the last life leaves in the runtime directory, if it is one, and nobody's.
 func (d *daemon) forgetLife() {
-	if len(d.Command) == 0 || d.life.Status().PID != 0 { // or it is somebody's, or it would not die
+	path := d.WorkerSocket()
+	if len(d.Command) == 0 || d.workerAt() != (supervisor.Upstream{Network: "unix", Address: path}) {
 		return
 	}
-	for _, path := range []string{d.note(), d.WorkerSocket()} {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			d.Log.Warn("leave a clean runtime directory", "error", err)
-		}
+	if info, err := os.Lstat(path); err != nil || info.Mode().Type() != fs.ModeSocket {
+		return
+	}
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return
+	}
+	if err := os.Remove(path); err != nil {
+		d.Log.Warn("leave a clean runtime directory", "error", err)
 	}
 }
 
