@@ -1,6 +1,7 @@
 package arena
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"autoglm-sidecar/sockets/http1"
@@ -17,6 +18,7 @@ const (
 	Relay               // it passed: bytes flow both ways, or the worker is being connected to
 	Flush               // the worker's side is done with; the answer's rest goes to the client
 	Linger              // the answer is out before the request was in: read and drop, so that the answer isn't lost
+	phases              // how many
 )
 
 // Flag is a fact about the current stream.
@@ -35,6 +37,7 @@ const (
 	LastChunkDown                  // the answer's last chunk was written
 	Reset                          // end the client's connection by RST: nothing else shows that the answer is short
 	Waited                         // it was held at the gate
+	flags                          // beyond all of them
 )
 
 // Half is one direction. Offsets count bytes since the connection was opened, so that the kernel's own totals can
@@ -86,6 +89,11 @@ func (r *Record) Set(f Flag) { r.Flags |= f }
 
 // Clear clears f.
 func (r *Record) Clear(f Flag) { r.Flags &^= f }
+
+// Descriptors returns those that the record names.
+func (r *Record) Descriptors() []int32 {
+	return slices.DeleteFunc([]int32{r.Client, r.Worker, r.PipeR, r.PipeW}, func(fd int32) bool { return fd < 0 })
+}
 
 // Noted are the counts that are stored after each system call that moved bytes: what was taken from a source and
 // what was given to a destination since its connection was opened. After a death the kernel knows better, by what

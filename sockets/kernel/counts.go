@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -14,9 +15,12 @@ const (
 	peekLap   = 1 << 29
 )
 
-// States of a TCP connection in which the peer's FIN has arrived, and counts as one byte received.
+// States of a TCP connection. In some of them the peer's FIN has arrived and counts as one byte received, in some ours
+// was sent and counts as one byte given.
 const (
 	stateSynSent   = 2
+	stateFinWait1  = 4
+	stateFinWait2  = 5
 	stateTimeWait  = 6
 	stateClose     = 7
 	stateCloseWait = 8
@@ -42,9 +46,9 @@ func (Linux) Taken(fd int32, noted int64) (int64, error) {
 	switch info.State {
 	case stateCloseWait, stateLastAck, stateClosing, stateTimeWait:
 		n--
-	case stateClose: // after an RST nobody knows whether a FIN was counted before it
+	case stateClose: // after an RST, or FINs of both sides, nobody knows whether a FIN was counted
 		if n != noted {
-			return 0, fmt.Errorf("socket %d was reset: %d or %d bytes were taken from it", fd, n-1, n)
+			return 0, fmt.Errorf("connection of socket %d is over: %d or %d bytes were taken from it", fd, n-1, n)
 		}
 	}
 	return n, nil
@@ -78,6 +82,10 @@ func (Linux) Given(fd int32, connected bool) (int64, error) {
 	if connected && info.State != stateSynSent {
 		n--
 	}
+	switch info.State {
+	case stateFinWait1, stateFinWait2, stateLastAck, stateClosing, stateTimeWait:
+		n--
+	}
 	return max(n, 0), nil
 }
 
@@ -105,9 +113,22 @@ func settled(fd int, queue uint) (*unix.TCPInfo, int, error) {
 
 // InPipe implements Kernel.
 func (Linux) InPipe(w Worker) (int64, error) {
+	var from, to unix.Stat_t
+	if err := errors.Join(unix.Fstat(int(w.PipeR), &from), unix.Fstat(int(w.PipeW), &to)); err != nil {
+		return 0, fmt.Errorf("look at pipe %d, %d: %w", w.PipeR, w.PipeW, err)
+	}
+	if from.Mode&unix.S_IFMT != unix.S_IFIFO || from.Dev != to.Dev || from.Ino != to.Ino || !mode(w.PipeR, unix.O_RDONLY) || !mode(w.PipeW, unix.O_WRONLY) {
+		return 0, fmt.Errorf("descriptors %d and %d aren't the ends of one pipe", w.PipeR, w.PipeW)
+	}
 	n, err := unix.IoctlGetInt(int(w.PipeR), unix.SIOCINQ)
 	if err != nil {
 		return 0, fmt.Errorf("ask for the content of pipe %d: %w", w.PipeR, err)
 	}
 	return int64(n), nil
+}
+
+// mode says whether fd was opened for want.
+func mode(fd int32, want int) bool {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	return err == nil && flags&unix.O_ACCMODE == want
 }

@@ -63,9 +63,10 @@ type Kernel interface {
 	Taken(fd int32, noted int64) (int64, error)
 	// Lap must be called on a worker's unix socket after each quarter of a GiB taken from it, or Taken fails.
 	Lap(socket int32)
-	// Given is how many bytes fd ever accepted; connected says that we connected it, rather than accepted it.
+	// Given is how many bytes fd ever accepted; connected says that we connected it, rather than accepted it. It may be
+	// one too high after a HalfClose, once the connection is over.
 	Given(fd int32, connected bool) (int64, error)
-	// InPipe is how many bytes a worker's pipe holds.
+	// InPipe is how many bytes a worker's pipe holds. It fails where w's pipe is none.
 	InPipe(w Worker) (int64, error)
 
 	// Descriptors lists the sockets and pipes that a dead runner left and that lie at no fixed number. LocalPort is the TCP port that fd is

@@ -74,24 +74,37 @@ func busy(t testing.TB, seed uint64, overUnix bool) (*world, []string) {
 // whole says what is wrong with what the clients of a busy world got.
 func whole(w *world, want []string) error {
 	for i, c := range w.clients {
-		answers, err := c.responses()
-		if err != nil {
-			return fmt.Errorf("client %d: %w", i, err)
-		}
-		if i == 3 {
-			if answers[0].status != 400 {
-				return fmt.Errorf("client 3: a malformed head got %d", answers[0].status)
-			}
-			continue
-		}
-		var got strings.Builder
-		for _, a := range answers {
-			got.WriteString(a.body)
-		}
-		if got.String() != want[i] {
-			return fmt.Errorf("client %d: got\n%q\nwant\n%q", i, got.String(), want[i])
+		if err := c.whole(i, want[i]); err != nil {
+			return err
 		}
 	}
+	return w.uploaded()
+}
+
+// whole says what is wrong with what client i of a busy world got.
+func (c *client) whole(i int, want string) error {
+	answers, err := c.responses()
+	if err != nil {
+		return fmt.Errorf("client %d: %w", i, err)
+	}
+	if i == 3 {
+		if answers[0].status != 400 {
+			return fmt.Errorf("client 3: a malformed head got %d", answers[0].status)
+		}
+		return nil
+	}
+	var got strings.Builder
+	for _, a := range answers {
+		got.WriteString(a.body)
+	}
+	if got.String() != want {
+		return fmt.Errorf("client %d: got\n%q\nwant\n%q", i, got.String(), want)
+	}
+	return nil
+}
+
+// uploaded says what is wrong with what the worker of a busy world got.
+func (w *world) uploaded() error {
 	if string(w.seen["/upload"]) != pattern(9000) {
 		return fmt.Errorf("the worker got another upload: %d bytes", len(w.seen["/upload"]))
 	}

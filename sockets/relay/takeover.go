@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"fmt"
 
 	"autoglm-sidecar/sockets/arena"
@@ -13,14 +14,18 @@ const poisonous = 3
 
 // TakeOver makes the arena true again after a runner's death: the kernel knows what that one took and gave and didn't
 // note. It only mends; what is to be sent or dialled waits until Serve, where each connection's turn is counted as
-// its own. It may itself be killed and begun again at any point.
+// its own. It may itself be killed and begun again at any point. A slot that can't be true is cut alone, before any
+// number in it is believed.
 //
 // Call it before this process opens any other socket or pipe: what no slot names is closed.
 func (r *Relay) TakeOver() error {
-	r.suspect()
-	if err := r.sweep(); err != nil {
+	left, err := r.Kernel.Descriptors()
+	if err != nil {
 		return fmt.Errorf("take over: %w", err)
 	}
+	named := r.doubt(left)
+	r.suspect()
+	r.sweep(left, named)
 	for i := range r.Arena.Slots() {
 		if !r.Arena.Used(i) {
 			continue
@@ -57,32 +62,106 @@ func (r *Relay) suspect() {
 	}
 }
 
+// claims are, for each descriptor that a dead runner left, how many slots name it that may be true.
+type claims map[int32]int
+
+// doubt frees the slots that no runner can have written, and those that name a descriptor that isn't open, is another
+// kind of thing, or is named by a second slot: of the two nobody can tell which is right. It returns what the other
+// slots claim.
+func (r *Relay) doubt(left []int32) claims {
+	named, doubts := claims{}, make([]error, r.Arena.Slots())
+	for _, fd := range left {
+		named[fd] = 0
+	}
+	trusted := func(do func(i int, c *arena.Record)) {
+		for i, doubt := range doubts {
+			if r.Arena.Used(i) && doubt == nil {
+				do(i, r.Arena.Committed(i))
+			}
+		}
+	}
+	trusted(func(i int, _ *arena.Record) { doubts[i] = r.Arena.Check(i) })
+	trusted(func(_ int, c *arena.Record) { named.count(c) })
+	trusted(func(i int, c *arena.Record) {
+		if doubts[i] = named.doubt(c); doubts[i] == nil && r.Kernel.LocalPort(c.Client) != r.Kernel.LocalPort(int32(r.Front)) {
+			doubts[i] = fmt.Errorf("descriptor %d is no client's connection", c.Client)
+		}
+	})
+	for fd := range named {
+		named[fd] = 0
+	}
+	trusted(func(_ int, c *arena.Record) { named.count(c) })
+	for i, why := range doubts {
+		if why != nil {
+			r.reject(i, why, named)
+		}
+	}
+	return named
+}
+
+func (n claims) count(c *arena.Record) {
+	for _, fd := range c.Descriptors() {
+		if _, open := n[fd]; open {
+			n[fd]++
+		}
+	}
+}
+
+func (n claims) doubt(c *arena.Record) error {
+	for _, fd := range c.Descriptors() {
+		switch slots, open := n[fd]; {
+		case !open:
+			return fmt.Errorf("descriptor %d is neither a socket nor a pipe", fd)
+		case slots > 1:
+			return fmt.Errorf("descriptor %d is named by %d slots", fd, slots)
+		}
+	}
+	return nil
+}
+
+// reject frees a slot that can't be true. Its client's connection, which the sweep will close, ends by an RST: what
+// was given to it isn't known, so nothing else is sure to be loud.
+func (r *Relay) reject(i int, why error, named claims) {
+	count := r.lanes[i%len(r.lanes)].count
+	r.Log.Error("connection can't be taken over", "slot", i, "reason", why)
+	count.Impossible.Add(1)
+	count.Outcomes[arena.Cut].Add(1)
+	count.Causes[arena.Crash].Add(1)
+	for _, fd := range r.Arena.Committed(i).Descriptors() {
+		if slots, open := named[fd]; open && slots == 0 && r.isClient(fd) && !r.untouched(fd) {
+			r.Kernel.Reset(fd)
+		}
+	}
+	r.Arena.Free(i)
+	r.Arena.Wipe(i)
+}
+
 // sweep deals with descriptors that no slot names: a client's connection that was accepted and not yet put into a slot
 // is taken in; all else was on its way out, or not yet used, and is closed.
-func (r *Relay) sweep() error {
-	known := map[int32]bool{}
-	for i := range r.Arena.Slots() {
-		if r.Arena.Used(i) {
-			c := r.Arena.Committed(i)
-			known[c.Client], known[c.Worker], known[c.PipeR], known[c.PipeW] = true, true, true, true
-		}
-	}
-	fds, err := r.Kernel.Descriptors()
-	if err != nil {
-		return err
-	}
-	port := r.Kernel.LocalPort(int32(r.Front))
-	for _, fd := range fds {
-		if known[fd] {
-			continue
-		}
-		if taken, err := r.Kernel.Taken(fd, 0); err == nil && taken == 0 && port != 0 && r.Kernel.LocalPort(fd) == port && r.adopt(fd) {
+func (r *Relay) sweep(left []int32, named claims) {
+	for _, fd := range left {
+		if named[fd] > 0 || r.isClient(fd) && r.untouched(fd) && r.adopt(fd) {
 			continue
 		}
 		r.Kernel.Close(fd)
 		r.lanes[0].count.Orphans.Add(1)
 	}
-	return nil
+}
+
+// isClient: fd is a connection that the front accepted.
+func (r *Relay) isClient(fd int32) bool {
+	port := r.Kernel.LocalPort(int32(r.Front))
+	return port != 0 && r.Kernel.LocalPort(fd) == port
+}
+
+// untouched: nothing was read from this client, and nothing sent to it.
+func (r *Relay) untouched(fd int32) bool {
+	taken, err := r.Kernel.Taken(fd, 0)
+	if err != nil || taken != 0 {
+		return false
+	}
+	given, err := r.Kernel.Given(fd, false)
+	return err == nil && given == 0
 }
 
 // adopt puts a client's connection of which nothing was read into a free slot.
@@ -106,7 +185,11 @@ func (l *lane) restore(i int32) {
 		l.giveUp(c, arena.Poison)
 		return
 	}
-	if err := l.mend(c); err != nil {
+	err := l.mend(c)
+	if err == nil {
+		err = l.verify(c)
+	}
+	if err != nil {
 		l.relay.Log.Error("connection can't be taken over", "slot", i, "phase", c.r.Phase, "reason", err)
 		l.count.Impossible.Add(1)
 		l.giveUp(c, arena.Crash)
@@ -115,7 +198,7 @@ func (l *lane) restore(i int32) {
 	l.count.Mended.Add(1)
 	c.clientIn, c.workerIn, c.workerOut, c.connected = true, true, true, true
 	switch {
-	case c.r.Phase == arena.Relay && c.slot.Noted.UpGiven == 0 && !c.r.Has(arena.AnswerBegun):
+	case c.r.Phase == arena.Relay && c.unheard():
 		l.unsend(c) // perhaps it never connected: the gate knows best where it belongs
 		l.gate.Rejoin(c.ticket(l.id))
 	case c.r.Phase == arena.Relay:
@@ -144,7 +227,8 @@ func (l *lane) giveUp(c *conn, cause arena.Cause) {
 // mend asks the kernel what was taken and given, and believes it.
 func (l *lane) mend(c *conn) error {
 	r, n := &c.r, &c.slot.Noted
-	if r.Phase != arena.Linger { // what is read there is dropped, and not noted
+	last := r.Phase == arena.Linger || r.Phase == arena.Flush && !r.Has(arena.KeepAlive) // nothing it says counts any more
+	if !last {
 		taken, err := l.k.Taken(r.Client, n.UpTaken)
 		if err != nil {
 			return fmt.Errorf("taken from the client: %w", err)
@@ -153,12 +237,14 @@ func (l *lane) mend(c *conn) error {
 			return err
 		}
 	}
-	given, err := l.k.Given(r.Client, false)
-	if err != nil {
-		return fmt.Errorf("given to the client: %w", err)
-	}
-	if err := l.believe("given to the client", &n.DownGiven, given, r.Down.Safe, &l.count.Ungiven); err != nil {
-		return err
+	if !last || c.toClient() > 0 { // else our FIN may be out, which the kernel would count
+		given, err := l.k.Given(r.Client, false)
+		if err != nil {
+			return fmt.Errorf("given to the client: %w", err)
+		}
+		if err := l.believe("given to the client", &n.DownGiven, given, r.Down.Safe, &l.count.Ungiven); err != nil {
+			return err
+		}
 	}
 	if r.Worker >= 0 {
 		if err := l.mendWorker(c); err != nil {
@@ -180,6 +266,7 @@ func (l *lane) mendWorker(c *conn) error {
 		return err
 	}
 	if r.PipeR >= 0 {
+		l.k.Lap(r.Worker) // the dead runner may not have come to it
 		return l.mendPipe(c, c.worker())
 	}
 	given, err := l.k.Given(r.Worker, true)
@@ -215,3 +302,42 @@ func (l *lane) believe(what string, noted *int64, kernel, most int64, unnoted in
 	}
 	return nil
 }
+
+// errorRoom is what is always left for an answer of ours where none has begun: see answerHead.
+const errorRoom = headRoom - http1.MaxGrowth
+
+// verify looks at what the kernel knows nothing of: that the answer can go on where the record says that it is, and
+// that the head of a stream that will go to another life is one.
+func (l *lane) verify(c *conn) error {
+	r, h := &c.r, &c.r.Down
+	free := arena.OutSize - (h.Out - h.OutBase)
+	if h.Out == c.slot.Noted.DownGiven {
+		free = arena.OutSize
+	}
+	held := h.Out - h.Safe // the beginning of an event, or of trailers
+	switch {
+	case r.Phase != arena.Held && r.Phase != arena.Relay:
+		return nil
+	case !r.Has(arena.AnswerBegun) && free < errorRoom, free < chunkWaste:
+		return fmt.Errorf("%d bytes of room are left for the answer", free)
+	case r.Framing == http1.FramingChunked && !r.Has(arena.LastChunkDown) && 0 < held && held <= int64(len(openSize)):
+		return fmt.Errorf("an event of %d bytes is under way, its chunk's size line among them", held)
+	case r.Phase == arena.Relay && !c.unheard():
+		return nil
+	}
+	from := r.HeadAt - r.Up.InBase
+	head := c.areas.UpIn[from : from+int64(r.HeadLen)]
+	if end, bad := http1.FindHeadEnd(head, 0); bad != nil || end != len(head) {
+		return errors.New("where the request's head should be there is none")
+	}
+	if bad := http1.ParseRequest(head, &l.request); bad != nil {
+		return fmt.Errorf("the request's head: %w", bad)
+	}
+	if l.request.Method != r.Method || l.request.Minor != r.Minor {
+		return errors.New("the request's head is another one")
+	}
+	return nil
+}
+
+// unheard: its life has got no byte of the request and has said nothing, so the stream may go to another one.
+func (c *conn) unheard() bool { return c.slot.Noted.UpGiven == 0 && !c.r.Has(arena.AnswerBegun) }

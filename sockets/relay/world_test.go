@@ -33,12 +33,14 @@ type world struct {
 	answers map[string]answer // by path
 	seen    map[string][]byte // bodies of the requests that came whole to a worker, by path
 
-	open     bool // whether the gate is to be open
-	steps    int
-	patience int // steps after which a run is stuck
-	drained  []int64
-	lies     func(kernel.Kernel) kernel.Kernel // what the runner is told instead of the truth
-	options  func(*Options)
+	open      bool // whether the gate is to be open
+	steps     int
+	patience  int // steps after which a run is stuck
+	drained   []int64
+	lies      func(kernel.Kernel) kernel.Kernel // what the runner is told instead of the truth
+	options   func(*Options)
+	successor func()                  // what follows a death; nil: start
+	forgives  func(panicked any) bool // whether a panic that is no kill is a death like others; nil: none is
 }
 
 // answer is what a worker writes for a path.
@@ -84,6 +86,12 @@ func newWorld(t testing.TB, seed uint64, overUnix bool) *world {
 
 // start begins a runner: the first one, or one that takes over.
 func (w *world) start() {
+	w.takeOver()
+	w.serve()
+}
+
+// takeOver is what a runner does before it is ready.
+func (w *world) takeOver() {
 	var k kernel.Kernel = w.kernel
 	if w.lies != nil {
 		k = w.lies(k)
@@ -107,6 +115,10 @@ func (w *world) start() {
 	if err := w.relay.TakeOver(); err != nil {
 		w.t.Fatalf("take over: %v", err)
 	}
+}
+
+// serve is what it does then.
+func (w *world) serve() {
 	for _, l := range w.relay.lanes {
 		l.wakeUp()
 	}
@@ -122,14 +134,16 @@ func (w *world) survive(f func()) (deaths int) {
 			return deaths
 		}
 		deaths++
-		f = w.start
+		if f = w.start; w.successor != nil {
+			f = w.successor
+		}
 	}
 }
 
 func (w *world) lives(f func()) (alive bool) {
 	defer func() {
 		if r := recover(); r != nil {
-			if _, ok := r.(killed); !ok {
+			if _, ok := r.(killed); !ok && (w.forgives == nil || !w.forgives(r)) {
 				panic(r)
 			}
 		}

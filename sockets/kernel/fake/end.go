@@ -48,18 +48,23 @@ func (e *End) Read(most int) (b []byte, ended, broken bool) {
 func (e *End) Window(bytes int) { e.s.room = bytes }
 
 // HalfClose ends what this end sends.
-func (e *End) HalfClose() { e.s.shut, e.s.peer.fin = true, true }
+func (e *End) HalfClose() { e.s.finish() }
 
 // Close ends the connection, by an RST where something was left unread.
-func (e *End) Close() {
-	e.s.gone, e.s.peer.fin = true, true
-	if len(e.s.in) > 0 {
-		e.s.peer.reset = true
-	}
-}
+func (e *End) Close() { e.s.close() }
 
 // Reset ends the connection by an RST.
 func (e *End) Reset() { e.s.gone, e.s.peer.fin, e.s.peer.reset = true, true, true }
 
 // Closed says whether the other side has closed.
 func (e *End) Closed() bool { return e.s.peer.gone }
+
+// Descriptor is the number under which the other side has the connection, -1 where it was not accepted, or is closed.
+func (e *End) Descriptor() int32 {
+	for fd, file := range e.k.files {
+		if file == e.s.peer {
+			return fd
+		}
+	}
+	return -1
+}

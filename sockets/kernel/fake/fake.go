@@ -28,7 +28,7 @@ type Kernel struct {
 	Rand  *rand.Rand        // how much a call moves
 	Most  int               // bytes that one call moves at the most; 0: no bound
 
-	files   map[int32]any // *socket or *pipe
+	files   map[int32]any // *socket or pipeEnd
 	last    int32
 	backlog []*socket // clients that wait to be accepted
 	dialled []*socket // the worker's ends that wait to be accepted by it
@@ -52,6 +52,7 @@ type socket struct {
 	received int64  // ever arrived
 	accepted int64  // ever taken from our user space
 	fin      bool   // the peer sends no more
+	finished bool   // and said so by a FIN
 	reset    bool   // by the peer
 	gone     bool   // closed here
 	shut     bool   // FIN sent from here
@@ -62,6 +63,32 @@ type socket struct {
 }
 
 type pipe struct{ data []byte }
+
+type pipeEnd struct {
+	*pipe
+	writes bool
+}
+
+// over: both sides have ended the connection, or one has broken it off. TCP then counts a FIN as a byte and no longer
+// says whether there was one.
+func (s *socket) over() bool { return !s.unix && (s.reset || s.shut && s.fin) }
+
+// close is what the peer of a socket sees of its close.
+func (s *socket) close() {
+	s.gone = true
+	switch {
+	case s.linger0 || len(s.in) > 0:
+		s.peer.fin, s.peer.reset = true, true
+	default:
+		s.finish()
+	}
+}
+
+// finish sends a FIN.
+func (s *socket) finish() {
+	s.peer.finished = s.peer.finished || !s.peer.reset
+	s.shut, s.peer.fin = true, true
+}
 
 func (k *Kernel) hook(call string) {
 	if k.Hook != nil {
@@ -125,7 +152,7 @@ func (k *Kernel) Connect(kernel.Address) (kernel.Worker, kernel.Errno) {
 	w := kernel.Worker{Socket: k.install(ours), PipeR: -1, PipeW: -1}
 	if k.unix {
 		p := &pipe{}
-		w.PipeR, w.PipeW = k.install(p), k.install(p)
+		w.PipeR, w.PipeW = k.install(pipeEnd{p, false}), k.install(pipeEnd{p, true})
 	}
 	k.hook("connecting")
 	return w, 0
@@ -170,9 +197,12 @@ func (k *Kernel) put(s *socket, b []byte) (int, kernel.Errno) {
 	switch {
 	case s.reset:
 		return 0, unix.ECONNRESET
-	case s.peer.gone:
-		s.reset = true
+	case s.peer.gone && s.unix:
 		return 0, unix.EPIPE
+	case s.peer.gone: // it goes out, and an RST comes back
+		s.reset = true
+		s.accepted += int64(len(b))
+		return len(b), 0
 	}
 	n := min(len(b), s.peer.room-len(s.peer.in))
 	if n <= 0 {
@@ -187,7 +217,7 @@ func (k *Kernel) put(s *socket, b []byte) (int, kernel.Errno) {
 
 // Pipe implements kernel.Kernel.
 func (k *Kernel) Pipe(w kernel.Worker, b []byte) (int, kernel.Errno) {
-	p := k.files[w.PipeW].(*pipe)
+	p := k.files[w.PipeW].(pipeEnd)
 	k.hook("pipe")
 	if len(p.data) > 0 {
 		panic("fake: a pipe is filled that isn't empty")
@@ -200,7 +230,7 @@ func (k *Kernel) Pipe(w kernel.Worker, b []byte) (int, kernel.Errno) {
 
 // Pour implements kernel.Kernel.
 func (k *Kernel) Pour(w kernel.Worker, n int) (int, kernel.Errno) {
-	p := k.files[w.PipeR].(*pipe)
+	p := k.files[w.PipeR].(pipeEnd)
 	k.hook("pour")
 	moved, e := k.put(k.socket(w.Socket), p.data[:min(n, len(p.data))])
 	p.data = p.data[moved:]
@@ -211,8 +241,7 @@ func (k *Kernel) Pour(w kernel.Worker, n int) (int, kernel.Errno) {
 // HalfClose implements kernel.Kernel.
 func (k *Kernel) HalfClose(fd int32) {
 	k.hook("halfclose")
-	s := k.socket(fd)
-	s.shut, s.peer.fin = true, true
+	k.socket(fd).finish()
 	k.hook("halfclosed")
 }
 
@@ -226,22 +255,28 @@ func (k *Kernel) Close(fd int32) {
 	case nil:
 		panic("fake: close of a descriptor that isn't open")
 	case *socket:
-		f.gone, f.peer.fin = true, true
-		if f.linger0 || len(f.in) > 0 {
-			f.peer.reset = true
-		}
+		f.close()
 	}
 	delete(k.files, fd)
 	k.hook("closed")
 }
 
 // Taken implements kernel.Kernel.
-func (k *Kernel) Taken(fd int32, _ int64) (int64, error) {
+func (k *Kernel) Taken(fd int32, noted int64) (int64, error) {
 	s, ok := k.files[fd].(*socket)
 	if !ok {
 		return 0, errors.New("no socket")
 	}
-	return s.received - int64(len(s.in)), nil
+	n := s.received - int64(len(s.in))
+	if s.over() {
+		if s.finished {
+			n++
+		}
+		if n != noted {
+			return 0, errors.New("nobody knows whether a FIN is counted")
+		}
+	}
+	return n, nil
 }
 
 // Lap implements kernel.Kernel.
@@ -249,16 +284,32 @@ func (k *Kernel) Lap(int32) {}
 
 // Given implements kernel.Kernel.
 func (k *Kernel) Given(fd int32, _ bool) (int64, error) {
-	s := k.socket(fd)
-	if s.unix {
-		return 0, errors.New("a unix socket doesn't count what it is given")
+	s, ok := k.files[fd].(*socket)
+	if !ok || s.unix {
+		return 0, errors.New("only TCP counts what it is given")
+	}
+	if s.over() && s.shut {
+		return s.accepted + 1, nil
 	}
 	return s.accepted, nil
 }
 
 // InPipe implements kernel.Kernel.
 func (k *Kernel) InPipe(w kernel.Worker) (int64, error) {
-	return int64(len(k.files[w.PipeR].(*pipe).data)), nil
+	from, read := k.files[w.PipeR].(pipeEnd)
+	to, write := k.files[w.PipeW].(pipeEnd)
+	if !read || !write || from.pipe != to.pipe || from.writes || !to.writes {
+		return 0, errors.New("not the ends of one pipe")
+	}
+	return int64(len(from.data)), nil
+}
+
+// Skew makes the kernel's counters of fd wrong: by taken bytes that were never read, and given that were never sent.
+func (k *Kernel) Skew(fd int32, taken, given int64) {
+	if s, ok := k.files[fd].(*socket); ok {
+		s.received += taken
+		s.accepted += given
+	}
 }
 
 // Descriptors implements kernel.Kernel.
