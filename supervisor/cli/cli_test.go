@@ -105,11 +105,13 @@ func TestWhatIsWrongIsSaidOnceAndClearly(t *testing.T) {
 		{"run --drian 3s", exitUsage, "unknown flag: --drian; see autoglm-sidecar run --help\n"},
 		{"run --drain 3", exitUsage, "invalid argument \"3\" for \"--drain\" flag: time: missing unit in duration \"3\"; see autoglm-sidecar run --help\n"},
 		{"status now", exitUsage, "unknown command \"now\" for \"autoglm-sidecar status\"; see autoglm-sidecar status --help\n"},
-		{"run vllm serve M --uds {socket}", exitUsage, "the worker's command comes after --; type: autoglm-sidecar run -- vllm serve M --uds {socket}\n"},
+		{"run vllm serve M --uds {socket}", exitUsage, "the worker's command comes after --; type: autoglm-sidecar run -- vllm …\n"},
+		{"run vllm serve M --api-key CANARY", exitUsage, "the worker's command comes after --; type: autoglm-sidecar run -- vllm …\n"},
+		{"run --name a KEY=CANARY vllm", exitUsage, "the worker's command comes after --; type: autoglm-sidecar run --name a -- …\n"},
 		{
 			"run --name gpu0 -- vllm serve M", exitUsage,
 			"COMMAND does not say where the worker shall listen: it has neither {port} nor {socket}, and there is no --upstream; " +
-				"type: autoglm-sidecar run --name gpu0 -- vllm serve M --uds {socket}\n",
+				"type: autoglm-sidecar run --name gpu0 -- vllm … --uds {socket}\n",
 		},
 		{
 			"run --drain 0s --max-connections 0 --upstream :1", exitUsage,

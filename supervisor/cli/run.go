@@ -31,7 +31,7 @@ stopped. A second SIGTERM, a second later or more, hurries.
 		RunE: func(c *cobra.Command, args []string) error {
 			s.Command, s.Typed = args, typed(c.Flags())
 			if len(args) > 0 && c.ArgsLenAtDash() != 0 {
-				return usageError{fmt.Errorf("the worker's command comes after --; type: %s", s.Line(args))}
+				return usageError{fmt.Errorf("the worker's command comes after --; type: %s", s.Line(config.Excerpt(args)))}
 			}
 			settings, err := s.Resolve(h)
 			if err != nil {

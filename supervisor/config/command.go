@@ -43,24 +43,53 @@ func Fill(command []string, a Address) []string {
 // is there already is used; else the words that the engine is known by tell which option it has.
 func (s Settings) whereLines() []string {
 	for i, word := range s.Command {
-		command := slices.Clone(s.Command)
-		if word == "--port" && i+1 < len(command) {
-			command[i+1] = portWord
-			return []string{s.Line(command)}
+		if word == "--port" && i+1 < len(s.Command) {
+			return []string{s.Line(excerpt(s.Command, i, word, portWord))}
 		}
 		if strings.HasPrefix(word, "--port=") {
-			command[i] = "--port=" + portWord
-			return []string{s.Line(command)}
+			return []string{s.Line(excerpt(s.Command, i, "--port="+portWord))}
 		}
 	}
+	end := len(s.Command)
 	switch {
 	case s.runs("vllm"):
-		return []string{s.Line(append(slices.Clone(s.Command), "--uds", socketWord))}
+		return []string{s.Line(excerpt(s.Command, end, "--uds", socketWord))}
 	case s.runs("sglang"), s.runs("llama-server"):
-		return []string{s.Line(append(slices.Clone(s.Command), "--port", portWord))}
+		return []string{s.Line(excerpt(s.Command, end, "--port", portWord))}
 	default:
-		return []string{s.Line(s.Command, "--upstream", "127.0.0.1:PORT") + "   (PORT: where the worker listens)"}
+		return []string{s.Line(Excerpt(s.Command), "--upstream", "127.0.0.1:PORT") + "   (PORT: where the worker listens)"}
 	}
+}
+
+// elided stands for words of a command that are not shown.
+const elided = "…"
+
+// Excerpt returns what may be shown of a command: the program's own name, and an ellipsis for the rest. Arguments and
+// assignments to the environment may be secrets, and what is shown ends in logs.
+func Excerpt(command []string) []string { return excerpt(command, len(command)) }
+
+// excerpt is Excerpt with the words from at on replaced by others, which are shown.
+func excerpt(command []string, at int, words ...string) []string {
+	var shown []string
+	if at > 0 {
+		shown = append(shown, programOf(command[0]))
+	}
+	if at > 1 && shown[0] != elided {
+		shown = append(shown, elided)
+	}
+	shown = append(shown, words...)
+	if at+len(words) < len(command) {
+		shown = append(shown, elided)
+	}
+	return shown
+}
+
+// programOf returns a command's first word without its directory. A shell's assignment (TOKEN=... vllm) is no program.
+func programOf(word string) string {
+	if strings.Contains(word, "=") {
+		return elided
+	}
+	return filepath.Base(word)
 }
 
 // runs reports whether the command starts the engine: by its own name, or as a module of an interpreter.
@@ -70,23 +99,23 @@ func (s Settings) runs(engine string) bool {
 	})
 }
 
-// Line returns what to type: the options as typed, more of them, and a command.
+// Line returns what to type: the options as typed, more of them, and a command or an Excerpt of one.
 func (s Settings) Line(command []string, more ...string) string {
 	words := slices.Concat([]string{"autoglm-sidecar", "run"}, s.Typed, more)
 	if len(command) > 0 {
 		words = slices.Concat(words, []string{"--"}, command)
 	}
 	for i, word := range words {
-		words[i] = quote(word)
+		words[i] = Quote(word)
 	}
 	return strings.Join(words, " ")
 }
 
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:=@%+{}-]+$`)
 
-// quote writes a word so that a shell reads it as it is.
-func quote(word string) string {
-	if plainWord.MatchString(word) {
+// Quote writes a word so that a shell reads it as it is.
+func Quote(word string) string {
+	if plainWord.MatchString(word) || word == elided {
 		return word
 	}
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
