@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -45,6 +46,9 @@ func Find(paths []string) (*Client, error) {
 			c.Close()
 			return NewClient(path), nil
 		}
+		if info, statErr := os.Stat(path); statErr == nil && info.Mode().Type() != fs.ModeSocket {
+			err = errNoSocket // connect says ECONNREFUSED, as of a socket that nobody listens on
+		}
 		tried = append(tried, Tried{Path: path, Err: err})
 	}
 	return nil, tried
@@ -52,6 +56,8 @@ func Find(paths []string) (*Client, error) {
 
 // NotRunning is the error of Find.
 type NotRunning []Tried
+
+var errNoSocket = errors.New("is no socket")
 
 // Tried is a control socket that could not be connected to.
 type Tried struct {
@@ -158,7 +164,7 @@ func (c *Client) Wait(ctx context.Context, r Restart, progress func(Restart)) (R
 		}
 		lastAnswer = time.Now()
 		changed := next.Revision != r.Revision
-		next.Joined = r.Joined // how it was asked for, which only the first answer tells
+		next.Joined, next.Now, next.Ahead = r.Joined, r.Now, r.Ahead // how it was asked for, which only the first answer tells
 		r = next
 		if changed && progress != nil {
 			progress(r)
@@ -170,8 +176,8 @@ func (c *Client) Wait(ctx context.Context, r Restart, progress func(Restart)) (R
 const mostAnswer = 1 << 20 // bytes of an answer
 
 // ask sends one request and reads its JSON answer into v.
-func (c *Client) ask(ctx context.Context, method, path string, body []byte, within time.Duration, v any) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
+func (c *Client) ask(caller context.Context, method, path string, body []byte, within time.Duration, v any) error {
+	ctx, cancel := context.WithTimeout(caller, within)
 	defer cancel()
 	// The host is never resolved: it is there because HTTP wants one.
 	request, err := http.NewRequestWithContext(ctx, method, "http://sidecar"+path, bytes.NewReader(body))
@@ -183,6 +189,9 @@ func (c *Client) ask(ctx context.Context, method, path string, body []byte, with
 	}
 	answer, err := c.http.Do(request)
 	if err != nil {
+		if ctx.Err() == context.DeadlineExceeded && caller.Err() == nil {
+			return fmt.Errorf("control socket %s: the sidecar does not answer within %v; it may be stopped or hanging", c.path, within)
+		}
 		if wrapper, ok := errors.AsType[*url.Error](err); ok {
 			err = wrapper.Err // less the made-up URL
 		}

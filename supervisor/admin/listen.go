@@ -19,15 +19,16 @@ const socketMode = 0o660 // the socket's group may look
 
 // Listen opens the control socket at path: it makes the directory if there is none, removes a socket file that
 // nobody listens on any more, and refuses one that somebody does. The file stays when the listener closes, since a
-// runner may die and the next one go on with the same descriptor; Remove it when the sidecar ends for good.
+// runner may die and the next one go on with the same descriptor; Remove it when the sidecar ends for good. Errors name
+// the path; the caller says what was being opened.
 func Listen(ctx context.Context, path string) (*net.UnixListener, error) {
 	unlock, err := lockDir(filepath.Dir(path))
 	if err != nil {
-		return nil, fmt.Errorf("open control socket %s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	defer unlock()
 	if err := clearStale(ctx, path); err != nil {
-		return nil, fmt.Errorf("open control socket %s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	// bind gives the file the mode of the socket less the umask: so it is never wider than it shall be.
 	narrow := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
@@ -37,13 +38,16 @@ func Listen(ctx context.Context, path string) (*net.UnixListener, error) {
 	}}
 	l, err := narrow.Listen(ctx, "unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("open control socket: %w", err)
+		if bind, ok := errors.AsType[*net.OpError](err); ok {
+			err = bind.Err // less the path, which is told already
+		}
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	u := l.(*net.UnixListener)
 	u.SetUnlinkOnClose(false)
 	if err := os.Chmod(path, socketMode); err != nil {
 		u.Close()
-		return nil, fmt.Errorf("open control socket: %w", err)
+		return nil, err
 	}
 	return u, nil
 }
@@ -92,6 +96,9 @@ func inUse(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	s, err := NewClient(path).Status(ctx)
+	if ctx.Err() != nil {
+		return errors.New("somebody listens on it and does not answer; it may be a sidecar that is stopped or hanging")
+	}
 	if err != nil {
 		return errors.New("somebody listens on it who is no sidecar")
 	}

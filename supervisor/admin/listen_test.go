@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -75,6 +77,41 @@ func TestAFileInTheWayIsNotRemoved(t *testing.T) {
 	}
 	if got, err := os.ReadFile(path); err != nil || string(got) != "precious" {
 		t.Errorf("the file is %q, %v now", got, err)
+	}
+}
+
+func TestAPlaceThatCannotBeBoundIsToldOnce(t *testing.T) {
+	dir := shortDir(t)
+	path := filepath.Join(dir, strings.Repeat("x", 120))
+	if _, err := Listen(t.Context(), path); err == nil || err.Error() != path+": bind: invalid argument" {
+		t.Errorf("a path that is too long gives %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "plain"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path = filepath.Join(dir, "plain", "a.sock")
+	if _, err := Listen(t.Context(), path); err == nil || err.Error() != path+": mkdir "+filepath.Dir(path)+": not a directory" {
+		t.Errorf("a file for a directory gives %v", err)
+	}
+}
+
+// The kernel takes connections for a process that is stopped, up to the backlog.
+func TestASidecarThatDoesNotAnswer(t *testing.T) {
+	path := filepath.Join(shortDir(t), "a.sock")
+	l, err := Listen(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	err = NewClient(path).ask(t.Context(), http.MethodGet, "/v1/status", nil, 50*time.Millisecond, &Status{})
+	want := "control socket " + path + ": the sidecar does not answer within 50ms; it may be stopped or hanging"
+	if err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := Listen(ctx, path); err == nil || !strings.Contains(err.Error(), "does not answer") {
+		t.Errorf("a second sidecar gets %v, want that the first does not answer", err)
 	}
 }
 
@@ -148,6 +185,13 @@ func TestNobodyRunning(t *testing.T) {
 	want := fmt.Sprintf("no sidecar is running (tried %s: no such socket; %s: nobody listens on it any more)", missing, stale)
 	if !ok || n.Forbidden() || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	plain := filepath.Join(dir, "plain")
+	if err := os.WriteFile(plain, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Find([]string{plain, dir}); err == nil || err.Error() != "no sidecar is running (tried "+plain+": is no socket; "+dir+": is no socket)" {
+		t.Errorf("a plain file and a directory give %v", err)
 	}
 	closed := NotRunning{{Path: "/x", Err: fs.ErrPermission}}
 	if !closed.Forbidden() || closed.Error() != "may not ask the sidecar (tried /x: permission denied)" {

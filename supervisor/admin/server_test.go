@@ -71,6 +71,8 @@ func TestRestartIsFollowedToItsEnd(t *testing.T) {
 		func(r *Restart) { r.Phase = "starting" },
 		func(r *Restart) { r.Phase, r.Outcome, r.ToLife = "serving", Done, 8 },
 	}
+	// Only the answer to the one who asked tells how it was asked for.
+	begun.Now, begun.Joined, begun.Ahead = true, true, AheadOf(2, time.Second, 3*time.Second, 4*time.Second)
 	var seen []string
 	f.move(steps[0])
 	ended, err := c.Wait(t.Context(), begun, func(r Restart) {
@@ -81,6 +83,9 @@ func TestRestartIsFollowedToItsEnd(t *testing.T) {
 	})
 	if err != nil || ended.Outcome != Done || ended.ToLife != 8 {
 		t.Errorf("the end is %+v, %v; want done with life 8", ended, err)
+	}
+	if !ended.Now || !ended.Joined || ended.Ahead != begun.Ahead {
+		t.Errorf("at its end it is no longer known how it was asked for: %+v, want as in %+v", ended, begun)
 	}
 	if d := cmp.Diff([]string{"stopping", "starting", "serving"}, seen); d != "" {
 		t.Errorf("phases seen (-want +got):\n%s", d)

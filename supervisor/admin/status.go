@@ -93,11 +93,12 @@ const (
 	Overtaken Outcome = "overtaken" // the sidecar left, or somebody stopped the worker
 )
 
-// Restart is one restart of the worker, under way or ended.
+// Restart is one restart of the worker, under way or ended. How it was asked for (Joined, Now, Ahead) is told by the
+// answer to the one who asked, not by Follow; Client.Wait carries it on.
 type Restart struct {
 	ID       int64   `json:"id"`
 	Revision int64   `json:"revision"` // goes up with each change
-	Joined   bool    `json:"joined"`   // it was under way when it was asked for; Follow doesn't tell
+	Joined   bool    `json:"joined"`   // it was under way when it was asked for
 	Now      bool    `json:"now"`
 	Phase    string  `json:"phase"` // as in Status
 	Outcome  Outcome `json:"outcome,omitempty"`
