@@ -122,7 +122,7 @@ func TestWhatIsWrongIsSaidOnceAndClearly(t *testing.T) {
 		{"restart --wait --now --json", exitNotRunning, tried},
 		{
 			"status --control /nowhere/x.sock", exitNotRunning,
-			"no sidecar is running (tried /nowhere/x.sock: no such socket); start one with autoglm-sidecar run, or name its socket with --control\n",
+			"no sidecar is running (tried /nowhere/x.sock: no such socket); start one with autoglm-sidecar run --control /nowhere/x.sock, or name another socket\n",
 		},
 		{"status --name GPU", exitUsage, "--name \"GPU\": a name has 1 to 32 characters of a-z, 0-9 and -\n"},
 	} {

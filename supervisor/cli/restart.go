@@ -40,6 +40,10 @@ postponed and the old worker goes on. A restart asked for during a restart joins
 			if err != nil {
 				return err
 			}
+			if before.Gate.State == "leaving" {
+				return &admin.Refusal{Code: admin.Leaving, Message: fmt.Sprintf("no restart: sidecar %s is leaving, its worker goes with it; %s status %s shows how far it is",
+					before.Name, program, t.words())}
+			}
 			if before.Worker.Driver != "none" { // else it will be refused
 				fmt.Fprintln(told, aheadWords(before, now))
 			}
@@ -51,8 +55,8 @@ postponed and the old worker goes on. A restart asked for during a restart joins
 				fmt.Fprintf(told, "restart %d was under way already (%s); joined\n", r.ID, r.Phase)
 			}
 			if !wait {
-				fmt.Fprintf(told, "restart %d has begun; %s status --name %s shows how far it is, restart --wait would have followed it\n",
-					r.ID, program, t.name)
+				fmt.Fprintf(told, "restart %d has begun; %s status %s shows how far it is, restart --wait would have followed it\n",
+					r.ID, program, t.words())
 			} else if r, err = follow(c, client, r, told); err != nil {
 				return err
 			}
@@ -63,7 +67,7 @@ postponed and the old worker goes on. A restart asked for during a restart joins
 			} else if r.Outcome == admin.Done {
 				fmt.Fprintln(told, doneWords(r))
 			}
-			return verdict(r)
+			return verdict(r, t.words())
 		},
 	}
 	c.Flags().BoolVar(&wait, "wait", false, "show progress until it has ended; fails if the restart did")
@@ -113,8 +117,8 @@ func doneWords(r admin.Restart) string {
 		r.ID, spanMS(r.TookMS), r.ToLife, count(r.Cut, "stream"), spanMS(r.LongestHoldMS))
 }
 
-// verdict turns the end of a restart into the command's.
-func verdict(r admin.Restart) error {
+// verdict turns the end of a restart into the command's; sidecar is what to type for the one that was asked.
+func verdict(r admin.Restart, sidecar string) error {
 	switch r.Outcome {
 	case admin.GivenUp:
 		return fmt.Errorf("restart %d failed after %s, no new life serves: %s", r.ID, spanMS(r.TookMS), r.Error)
@@ -122,8 +126,8 @@ func verdict(r admin.Restart) error {
 		return fmt.Errorf("restart %d was overtaken after %s: %s", r.ID, spanMS(r.TookMS), r.Error)
 	case admin.Postponed:
 		var b strings.Builder
-		fmt.Fprintf(&b, "restart %d is postponed: %s did not end within %s, life %d goes on; ask again later, or cut them with --now",
-			r.ID, count(int64(len(r.InTheWay)), "stream"), spanMS(r.Ahead.DrainMS), r.FromLife)
+		fmt.Fprintf(&b, "restart %d is postponed: %s did not end within %s, life %d goes on; ask again later, or cut them with %s restart %s --now",
+			r.ID, count(int64(len(r.InTheWay)), "stream"), spanMS(r.Ahead.DrainMS), r.FromLife, program, sidecar)
 		for _, s := range r.InTheWay {
 			fmt.Fprintf(&b, "\n  stream %d of %s, open for %s, request %s", s.ID, s.Client, spanMS(s.AgeMS), s.RequestID)
 		}

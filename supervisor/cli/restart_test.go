@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -87,7 +88,7 @@ func TestAPostponedRestartNamesTheStreamsInTheWay(t *testing.T) {
 		}),
 	}}
 	got := say(t, running(t, f), "restart", "--wait")
-	want := `autoglm-sidecar: restart 3 is postponed: 2 streams did not end within 2m00s, life 3 goes on; ask again later, or cut them with --now
+	want := `autoglm-sidecar: restart 3 is postponed: 2 streams did not end within 2m00s, life 3 goes on; ask again later, or cut them with autoglm-sidecar restart --name default --now
   stream 17 of 10.0.0.7:5123, open for 3m12s, request req-a
   stream 20 of 10.0.0.8:5124, open for 2m10s, request req-b
 `
@@ -104,6 +105,57 @@ func TestARefusedRestartSaysWhy(t *testing.T) {
 	want := said{exitRefused, "", "autoglm-sidecar: ask for a restart: somebody else runs the worker; restart it there\n"}
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestASidecarThatLeavesIsNotAskedForARestart(t *testing.T) {
+	s := inService()
+	s.Gate.State = "leaving"
+	f := &fake{status: s, begun: begun()}
+	got := say(t, running(t, f), "restart", "--wait")
+	want := said{exitRefused, "", "autoglm-sidecar: no restart: sidecar default is leaving, its worker goes with it; " +
+		"autoglm-sidecar status --name default shows how far it is\n"}
+	if got != want || len(f.asked) != 0 {
+		t.Errorf("got %+v, and it was asked %+v; want %+v, and nothing asked", got, f.asked, want)
+	}
+}
+
+func TestHintsRepeatControl(t *testing.T) {
+	f := &fake{status: inService(), begun: begun()}
+	dir := running(t, f)
+	socket := filepath.Join(dir, "autoglm-sidecar", "default.sock")
+	expect := func(what, text, want string) {
+		t.Helper()
+		if want = strings.ReplaceAll(want, "SOCKET", socket); !strings.Contains(text, want) || strings.Contains(text, "--name") {
+			t.Errorf("%s says\n%s\nand not %s", what, text, want)
+		}
+	}
+	expect("restart", say(t, dir, "restart", "--control", socket).out, "; autoglm-sidecar status --control SOCKET shows")
+	f.mu.Lock()
+	f.steps = []admin.Restart{then(func(r *admin.Restart) { r.Outcome = admin.Postponed })}
+	f.mu.Unlock()
+	expect("a postponed one", say(t, dir, "restart", "--control", socket, "--wait").errors, "autoglm-sidecar restart --control SOCKET --now")
+	f.mu.Lock()
+	f.status.Halted = "x"
+	f.mu.Unlock()
+	expect("status of one that gave up", say(t, dir, "status", "--control", socket).out, "autoglm-sidecar restart --control SOCKET\n")
+	f.mu.Lock()
+	f.status.Halted, f.status.Gate.State = "", "leaving"
+	f.mu.Unlock()
+	expect("one that leaves", say(t, dir, "restart", "--control", socket).errors, "autoglm-sidecar status --control SOCKET shows")
+	if got := (&target{control: "/a b"}).words(); got != "--control '/a b'" {
+		t.Errorf("a path that a shell would split is written %s", got)
+	}
+}
+
+// Follow does not tell how it was asked for.
+func TestHowItWasAskedForIsKnownAtItsEnd(t *testing.T) {
+	f := &fake{status: inService(), begun: then(func(r *admin.Restart) { r.Now = true }), steps: []admin.Restart{
+		then(func(r *admin.Restart) { r.Outcome, r.Ahead = admin.Postponed, admin.Ahead{} }),
+	}}
+	got := say(t, running(t, f), "restart", "--wait", "--json")
+	if !strings.Contains(got.out, `"now": true`) || !strings.Contains(got.out, `"drain_ms": 120000`) || !strings.Contains(got.errors, "within 2m00s") {
+		t.Errorf("got %+v, want now, and a drain of two minutes", got)
 	}
 }
 

@@ -38,7 +38,7 @@ stopped. A second SIGTERM, a second later or more, hurries.
 				return err
 			}
 			log := newLog(stderr)
-			w := listen(c.Context(), log)
+			w := listen(c.Context(), settings.Drain, log)
 			return daemon.Run(c.Context(), settings, daemon.Options{
 				Log:     log,
 				Version: buildVersion(),

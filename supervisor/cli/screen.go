@@ -41,10 +41,10 @@ func colours(w io.Writer, h config.Host) palette {
 }
 
 // screen writes a status for somebody who was woken by it: first how things are and what to do, then the facts, one
-// a line, in the order in which a stream meets them.
-func screen(s admin.Status, now time.Time, p palette) string {
+// a line, in the order in which a stream meets them. sidecar is what to type to mean this one again.
+func screen(s admin.Status, sidecar string, now time.Time, p palette) string {
 	var b strings.Builder
-	m, text := headline(s, now)
+	m, text := headline(s, sidecar, now)
 	b.WriteString(p.paint(m, s.Name+": "+text) + "\n\n")
 	line := func(label, format string, args ...any) {
 		fmt.Fprintf(&b, "  %-10s  %s\n", label, fmt.Sprintf(format, args...))
@@ -68,14 +68,14 @@ func screen(s admin.Status, now time.Time, p palette) string {
 }
 
 // headline says in one sentence how things are and, where somebody must act, what to do.
-func headline(s admin.Status, now time.Time) (mood, string) {
+func headline(s admin.Status, sidecar string, now time.Time) (mood, string) {
 	held := count(int64(s.Gate.Held), "stream") + " held"
 	switch {
 	case s.Gate.State == "leaving":
 		return waiting, fmt.Sprintf("leaving; new streams are refused so that clients go elsewhere, %d run on", s.Streams.Open)
 	case s.Halted != "":
-		return broken, fmt.Sprintf("GIVEN UP, all streams are refused: %s. When the cause is mended: %s restart --name %s",
-			s.Halted, program, s.Name)
+		return broken, fmt.Sprintf("GIVEN UP, all streams are refused: %s. When the cause is mended: %s restart %s",
+			s.Halted, program, sidecar)
 	case s.Phase == "serving" && s.Gate.State == "open":
 		return well, fmt.Sprintf("all is well, life %d serves", s.Life)
 	case s.Phase == "draining":

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -19,9 +20,9 @@ type wishes struct {
 	hurry <-chan struct{} // go now
 }
 
-// listen turns SIGTERM and SIGINT into wishes until ctx ends. SIGHUP is the end of the terminal for a sidecar that
+// listen turns SIGTERM and SIGINT into wishes until ctx ends, and logs what follows; drain is how long open streams have. SIGHUP is the end of the terminal for a sidecar that
 // was started from one. For any other it asks to read the settings again, and there is nothing to read: it goes on.
-func listen(ctx context.Context, log *slog.Logger) wishes {
+func listen(ctx context.Context, drain time.Duration, log *slog.Logger) wishes {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -35,11 +36,11 @@ func listen(ctx context.Context, log *slog.Logger) wishes {
 		signal.Stop(signals)
 		signal.Stop(broken)
 	})
-	return wish(ctx, signals, isTerminal(os.Stdin), log)
+	return wish(ctx, signals, isTerminal(os.Stdin), drain, log)
 }
 
 // wish is listen without the operating system.
-func wish(ctx context.Context, signals <-chan os.Signal, attended bool, log *slog.Logger) wishes {
+func wish(ctx context.Context, signals <-chan os.Signal, attended bool, drain time.Duration, log *slog.Logger) wishes {
 	leave, hurry := make(chan struct{}), make(chan struct{})
 	go func() {
 		var first time.Time // zero: not asked to leave yet
@@ -51,12 +52,15 @@ func wish(ctx context.Context, signals <-chan os.Signal, attended bool, log *slo
 					log.Info("SIGHUP: settings can't be read again while the sidecar runs; going on")
 				case first.IsZero():
 					first = time.Now()
-					log.Info("asked to leave; once more to hurry", "signal", s)
+					log.Info(fmt.Sprintf("leaving: new streams are refused, open ones have at most %s; again after a second to hurry", span(drain)),
+						"signal", s)
 					close(leave)
 				case time.Since(first) >= sameSignal:
-					log.Warn("asked to hurry: streams that are open will be cut", "signal", s)
+					log.Warn("hurrying: no stream is waited for any more, any that is still open is cut", "signal", s)
 					close(hurry)
 					return
+				default:
+					log.Info("within a second of the first signal, so it counts as the first; again after that second to hurry", "signal", s)
 				}
 			case <-ctx.Done():
 				return

@@ -30,24 +30,29 @@ func TestTheFirstSignalLeavesAndALaterOneHurries(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		signals := make(chan os.Signal)
-		w := wish(ctx, signals, true, slog.New(slog.DiscardHandler))
-		expect := func(when string, leave, hurry bool) {
+		var log bytes.Buffer
+		w := wish(ctx, signals, true, 2*time.Minute, slog.New(slog.NewTextHandler(&log, nil)))
+		expect := func(when string, leave, hurry bool, words string) {
 			t.Helper()
 			synctest.Wait()
+			if !strings.Contains(log.String(), words) || words == "" && log.Len() > 0 {
+				t.Errorf("%s the log says %q, want %q", when, log.String(), words)
+			}
+			log.Reset()
 			if closed(w.leave) != leave || closed(w.hurry) != hurry {
 				t.Errorf("%s: leave %v, hurry %v; want %v, %v", when, closed(w.leave), closed(w.hurry), leave, hurry)
 			}
 		}
-		expect("before any signal", false, false)
+		expect("before any signal", false, false, "")
 		signals <- syscall.SIGTERM
-		expect("after SIGTERM", true, false)
+		expect("after SIGTERM", true, false, "leaving: new streams are refused, open ones have at most 2m00s; again after a second to hurry")
 		// A service manager's second copy of it comes at once.
 		time.Sleep(sameSignal - time.Millisecond)
 		signals <- syscall.SIGTERM
-		expect("after the same SIGTERM once more", true, false)
+		expect("after the same SIGTERM once more", true, false, "counts as the first")
 		time.Sleep(time.Millisecond)
 		signals <- syscall.SIGINT
-		expect("a second later", true, true)
+		expect("a second later", true, true, "hurrying: no stream is waited for any more, any that is still open is cut")
 	})
 }
 
@@ -58,7 +63,7 @@ func TestHangup(t *testing.T) {
 			defer cancel()
 			signals := make(chan os.Signal)
 			var log bytes.Buffer
-			w := wish(ctx, signals, attended, slog.New(slog.NewTextHandler(&log, nil)))
+			w := wish(ctx, signals, attended, time.Minute, slog.New(slog.NewTextHandler(&log, nil)))
 			signals <- syscall.SIGHUP
 			synctest.Wait()
 			if closed(w.leave) != attended {
@@ -78,7 +83,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(brokenEnv) == "" {
 		os.Exit(m.Run())
 	}
-	listen(context.Background(), slog.New(slog.DiscardHandler))
+	listen(context.Background(), time.Minute, slog.New(slog.DiscardHandler))
 	io.Copy(io.Discard, os.Stdin) // until the other end of stdout is closed
 	_, err := os.Stdout.WriteString("a line\n")
 	fmt.Fprint(os.Stderr, errors.Is(err, syscall.EPIPE))
@@ -111,7 +116,7 @@ func TestOutputThatNobodyReadsIsNotTheEnd(t *testing.T) {
 func TestARealSignalArrives(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	w := listen(ctx, slog.New(slog.DiscardHandler))
+	w := listen(ctx, time.Minute, slog.New(slog.DiscardHandler))
 	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

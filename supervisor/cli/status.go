@@ -28,7 +28,7 @@ func newStatus(h config.Host) *cobra.Command {
 			if t.json {
 				return printJSON(c.OutOrStdout(), s)
 			}
-			_, err = io.WriteString(c.OutOrStdout(), screen(s, time.Now(), colours(c.OutOrStdout(), h)))
+			_, err = io.WriteString(c.OutOrStdout(), screen(s, t.words(), time.Now(), colours(c.OutOrStdout(), h)))
 			return err
 		},
 	}

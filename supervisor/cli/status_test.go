@@ -45,7 +45,7 @@ func TestScreenOfASidecarInService(t *testing.T) {
   restarts    2; one now would hold new streams for about 55 s
   sidecar     1.2.0, keeper PID 100, runner PID 230, 2 take-overs, up for 3d5h
 `
-	if d := cmp.Diff(want, screen(inService(), threeAM, nil)); d != "" {
+	if d := cmp.Diff(want, screen(inService(), "--name default", threeAM, nil)); d != "" {
 		t.Errorf("screen (-want +got):\n%s", d)
 	}
 }
@@ -70,7 +70,7 @@ func TestScreenOfASidecarThatGaveUp(t *testing.T) {
   last error  start life 7: exited 1 after 3 s:
               CUDA out of memory
 `
-	if d := cmp.Diff(want, screen(s, threeAM, nil)); d != "" {
+	if d := cmp.Diff(want, screen(s, "--name "+s.Name, threeAM, nil)); d != "" {
 		t.Errorf("screen (-want +got):\n%s", d)
 	}
 }
@@ -99,7 +99,7 @@ func TestHeadlines(t *testing.T) {
 	} {
 		s := inService()
 		c.change(&s)
-		if m, got := headline(s, threeAM); m != c.mood || got != c.want {
+		if m, got := headline(s, "--name default", threeAM); m != c.mood || got != c.want {
 			t.Errorf("got mood %d, %q\nwant %d, %q", m, got, c.mood, c.want)
 		}
 	}
@@ -107,8 +107,8 @@ func TestHeadlines(t *testing.T) {
 
 func TestOnlyATerminalIsPainted(t *testing.T) {
 	s := inService()
-	plain := screen(s, threeAM, nil)
-	painted := screen(s, threeAM, palette{well: "\x1b[1;32m"})
+	plain := screen(s, "--name "+s.Name, threeAM, nil)
+	painted := screen(s, "--name "+s.Name, threeAM, palette{well: "\x1b[1;32m"})
 	if got := strings.NewReplacer("\x1b[1;32m", "", "\x1b[0m", "").Replace(painted); got != plain || painted == plain {
 		t.Errorf("paint changes more than colours:\n%q\n%q", plain, painted)
 	}

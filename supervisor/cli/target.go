@@ -25,6 +25,14 @@ func (t *target) register(c *cobra.Command) {
 	c.Flags().BoolVar(&t.json, "json", false, "print JSON")
 }
 
+// words returns what has to be typed to mean the same sidecar again.
+func (t *target) words() string {
+	if t.control != "" {
+		return "--control " + config.Quote(t.control)
+	}
+	return "--name " + t.name
+}
+
 // find returns a client of the sidecar that is meant. If it isn't running the error names each socket that was tried.
 func (t *target) find(h config.Host) (*admin.Client, error) {
 	if err := config.CheckName(t.name); err != nil {
@@ -41,6 +49,8 @@ func (t *target) find(h config.Host) (*admin.Client, error) {
 		return client, err
 	case none.Forbidden():
 		return nil, fmt.Errorf("%w; ask as root, as the sidecar's user, or as a member of the socket's group", err)
+	case t.control != "":
+		return nil, fmt.Errorf("%w; start one with %s run %s, or name another socket", err, program, t.words())
 	default:
 		return nil, fmt.Errorf("%w; start one with %s run, or name its socket with --control", err, program)
 	}

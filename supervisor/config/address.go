@@ -125,6 +125,41 @@ func samePort(listen string, upstream Address) bool {
 	return worker.host == front.host || everywhere && isLoopback(worker.host) || isLoopback(front.host) && isLoopback(worker.host)
 }
 
+// collide reports whether two addresses to listen on can't both be bound. Port 0 is another one each time.
+func collide(a, b string) bool {
+	one, err := splitTCP(a, true)
+	other, errOther := splitTCP(b, true)
+	if err != nil || errOther != nil || one.port == 0 || one.port != other.port {
+		return false
+	}
+	return one.host == other.host || covers(one.host, other.host) || covers(other.host, one.host)
+}
+
+// beside returns the address with the next port; text is one that can be split.
+func beside(text string) string {
+	a, _ := splitTCP(text, true)
+	port := a.port + 1
+	if port == 0 {
+		port = a.port - 1
+	}
+	return net.JoinHostPort(a.host, strconv.Itoa(int(port)))
+}
+
+// covers reports whether a listener at host takes what comes to other, too. No host is all addresses of both families,
+// as is ::; 0.0.0.0 is all of IPv4.
+func covers(host, other string) bool {
+	switch host {
+	case "", "::":
+		return true
+	case "0.0.0.0":
+		return !strings.Contains(other, ":")
+	case "localhost":
+		return isLoopback(other)
+	default:
+		return false
+	}
+}
+
 func isLoopback(host string) bool {
 	a, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && a.IsLoopback()

@@ -59,6 +59,9 @@ func (s Settings) Resolve(h Host) (Run, error) {
 	if s.HTTP != HTTPOff && s.HTTP != "" {
 		p.add("--http", s.HTTP, checkListen(s.HTTP))
 		r.HTTP = s.HTTP
+		if collide(s.Listen, s.HTTP) {
+			p.addf("--http", "%q: is where --listen %s accepts clients; write --http %s, or --http off", s.HTTP, s.Listen, beside(s.HTTP))
+		}
 	}
 
 	var err error

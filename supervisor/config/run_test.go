@@ -70,6 +70,10 @@ func TestEachRuleIsToldWithWhatToWrite(t *testing.T) {
 		{func(s *Settings) { s.Listen = "300.0.0.1:80" }, `"300.0.0.1" is no IP address`},
 		{func(s *Settings) { s.Listen = "a b:80" }, `"a b" is no host name`},
 		{func(s *Settings) { s.HTTP = "9700" }, `--http "9700": write :9700`},
+		{func(s *Settings) { s.HTTP = ":8000" }, `--http ":8000": is where --listen :8000 accepts clients; write --http :8001, or --http off`},
+		{func(s *Settings) { s.Listen = ":9700" }, `--http "127.0.0.1:9700": is where --listen :9700 accepts clients; write --http 127.0.0.1:9701, or --http off`},
+		{func(s *Settings) { s.Listen, s.HTTP = "10.0.0.7:65535", "0.0.0.0:65535" }, `write --http 0.0.0.0:65534, or --http off`},
+		{func(s *Settings) { s.Listen, s.HTTP = "127.0.0.1:80", "localhost:80" }, `write --http localhost:81`},
 		{func(s *Settings) { s.Upstream = "http://127.0.0.1:8001/" }, `is a URL; write 127.0.0.1:8001`},
 		{func(s *Settings) { s.Upstream = "https://gpu:8001" }, `TLS to a worker is not spoken`},
 		{func(s *Settings) { s.Upstream = "/run/w.sock" }, `a socket is written unix:/run/w.sock`},
@@ -240,6 +244,11 @@ func TestHoldAndHTTP(t *testing.T) {
 		r, err := with(func(s *Settings) { s.Hold = text }).Resolve(root)
 		if err != nil || r.Hold != want {
 			t.Errorf("--hold %s gives %v, %v; want %v", text, r.Hold, err, want)
+		}
+	}
+	for listen, http := range map[string]string{":0": ":0", "127.0.0.1:80": "[::1]:80", "0.0.0.0:80": "[::1]:80", "10.0.0.7:80": "10.0.0.8:80"} {
+		if _, err := with(func(s *Settings) { s.Listen, s.HTTP = listen, http }).Resolve(root); err != nil {
+			t.Errorf("--listen %s --http %s: both can be had, and the answer is %v", listen, http, err)
 		}
 	}
 	for text, want := range map[string]string{"off": "", "": "", ":9701": ":9701", "[::1]:9701": "[::1]:9701"} {
