@@ -81,11 +81,11 @@ func (t *turn) again() {
 	t.wait(t.m.Backoff)
 }
 
-// halt gives up: waiting on for ever helps nobody, so the gate refuses, with the reason.
+// halt gives up: waiting on for ever helps nobody, so the gate refuses.
 func (t *turn) halt(why string) {
 	t.explain(why)
 	t.enter(Halted)
-	t.effect(Effect{Kind: EffectRefuse, Life: t.m.Life, Why: why})
+	t.refuseStreams(byGivingUp)
 	t.finish(GivenUp, why)
 }
 

@@ -78,7 +78,14 @@ func (t *turn) cutFor(cause CutCause) {
 func (t *turn) postpone() {
 	t.m.Restart.InTheWay = t.e.InFlight
 	t.reopen()
-	t.finish(Postponed, fmt.Sprintf("%d streams were still open after %v", t.e.InFlight, t.m.Limits.Drain))
+	t.finish(Postponed, fmt.Sprintf("%s still open after %v", streamsWere(t.e.InFlight), t.m.Limits.Drain))
+}
+
+func streamsWere(n int) string {
+	if n == 1 {
+		return "1 stream was"
+	}
+	return fmt.Sprintf("%d streams were", n)
 }
 
 // reopen goes on with the life that was being drained.

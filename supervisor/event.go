@@ -102,7 +102,7 @@ const (
 	EffectOpen                        // the gate, for Life
 	EffectHold                        // the gate, against Life: EventHeld with the same Barrier, and once EventDrained
 	EffectCut                         // the streams in flight on Life: Cause
-	EffectRefuse                      // at the gate: Why
+	EffectRefuse                      // at the gate: Why, for clients
 	EffectLeave                       // at the gate
 	EffectMark                        // where the account of Restart begins, for the relay's counts
 	EffectJournal                     // keep Ended: EventJournaled

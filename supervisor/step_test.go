@@ -60,6 +60,20 @@ func (s *story) exited(code int, lines ...string) *story {
 	return s.when(Event{Kind: EventExited, Exit: Exit{Known: true, Code: code, LastLines: lines}})
 }
 
+// clientsRead is what the gate was just told to refuse with: nothing that the worker printed.
+func (s *story) clientsRead(want string) {
+	s.Helper()
+	var got string
+	for _, e := range s.effects {
+		if e.Kind == EffectRefuse {
+			got = e.Why
+		}
+	}
+	if got != want {
+		s.Errorf("clients read %q, want %q", got, want)
+	}
+}
+
 // serves takes a machine to its next serving life.
 func (s *story) serves() *story {
 	s.Helper()
@@ -142,6 +156,12 @@ func TestARestartIsPostponedAtTheDrainDeadline(t *testing.T) {
 	s.held(3).then(Serving, "open journal{postponed}")
 	if r := s.m.Unrecorded; r.InTheWay != 3 || r.Open != 212 || s.m.Life != 1 {
 		t.Errorf("life %d serves, with %d of %d streams in the way; want life 1, 3 of 212", s.m.Life, r.InTheWay, r.Open)
+	}
+
+	for open, want := range map[int]string{1: "1 stream was still open after 2m0s", 3: "3 streams were still open after 2m0s"} {
+		if s.when(byHand).held(open).due().held(open); s.m.Unrecorded.Detail != want {
+			t.Errorf("its account says %q, want %q", s.m.Unrecorded.Detail, want)
+		}
 	}
 
 	s.when(byHand).held(212)
@@ -280,11 +300,13 @@ func TestTooManyCrashesHalt(t *testing.T) {
 		s.serves()
 	}
 	s.exited(1, "CUDA out of memory").when(Event{Kind: EventReclaimed}).then(Halted, "refuse journal{given_up}")
-	if why := s.effects[0].Why; !strings.HasPrefix(why, "halted after 21 crashes within an hour") || !strings.HasSuffix(why, "CUDA out of memory") {
-		t.Errorf("the gate says %q", why)
+	if why := s.m.LastError; !strings.HasPrefix(why, "halted after 21 crashes within an hour") || !strings.HasSuffix(why, "CUDA out of memory") {
+		t.Errorf("it says %q", why)
 	}
+	s.clientsRead(byGivingUp)
 	s.when(because(health.Unhealthy)).then(Halted, "answer{refused}")
 	s.nextRunner().then(Halted, "journal{given_up} refuse")
+	s.clientsRead(byGivingUp)
 
 	s.when(byHand).then(Launching, "mark answer{taken} hold launch")
 	s.serves().exited(1).when(Event{Kind: EventReclaimed}).then(BackingOff, "") // a person's word: a new count
@@ -356,6 +378,8 @@ func TestALifeThatWontEndIsNotReplaced(t *testing.T) {
 	s.due().then(Killing, "kill")
 	s.due().then(Purging, "kill reclaim")
 	s.due().then(Halted, "refuse journal{given_up}")
+	s.clientsRead(byNoEnd)
+	s.nextRunner().clientsRead(byNoEnd)
 	s.when(byHand).then(Finding, "mark answer{taken} find") // and not launched beside it
 	s.when(Event{Kind: EventFound, PID: 101}).then(Purging, "watch hold cut{deadline} kill reclaim")
 	s.when(Event{Kind: EventReclaimed}).then(Launching, "hold launch")

@@ -4,11 +4,22 @@ import "fmt"
 
 // Ending a life: TERM, KILL, and nothing of it alive before anything else begins.
 
-// Why a restart came to nothing, and why the gate refuses.
+// Why a restart came to nothing, and why the gate refuses. Clients read the latter, so it has no word of the worker's own output:
+// that may hold secrets, and is in status, log and ledger for those who run it.
 const (
-	byStop    = "the worker was stopped"
-	byLeaving = "the sidecar is leaving"
+	byStop     = "the worker was stopped"
+	byLeaving  = "the sidecar is leaving"
+	byGivingUp = "the worker was given up after too many crashes; its operator has to restart it"
+	byNoEnd    = "the worker was given up because it can't be ended; its operator has to restart it"
 )
+
+// refuseStreams turns clients away, for one of the reasons above.
+func (t *turn) refuseStreams(why string) {
+	if why == byGivingUp && t.m.Occupied {
+		why = byNoEnd
+	}
+	t.effect(Effect{Kind: EffectRefuse, Life: t.m.Life, Why: why})
+}
 
 // terminate asks the main process to end. In a hurry it has a moment for it, otherwise the grace.
 func (t *turn) terminate() {
@@ -91,7 +102,7 @@ func (t *turn) next() {
 // stopped is a person's stop, reached.
 func (t *turn) stopped() {
 	t.enter(Stopped)
-	t.effect(Effect{Kind: EffectRefuse, Life: t.m.Life, Why: byStop})
+	t.refuseStreams(byStop)
 	t.finish(Overtaken, byStop)
 }
 

@@ -30,9 +30,9 @@ func boot(t *turn) {
 		t.hold()
 		t.cutFor(CutCrash)
 	case Halted:
-		t.effect(Effect{Kind: EffectRefuse, Life: t.m.Life, Why: t.m.LastError})
+		t.refuseStreams(byGivingUp)
 	case Stopped:
-		t.effect(Effect{Kind: EffectRefuse, Life: t.m.Life, Why: byStop})
+		t.refuseStreams(byStop)
 	case Left:
 		t.do(EffectFinish)
 	case Finding:

@@ -4,7 +4,8 @@
 // The file is bounded: when it is half full it becomes the old one, and the one before that goes.
 //
 // A disk that is full, read-only or gone is no reason for the sidecar to do anything but its work: Append returns the
-// error and tries again at the next restart.
+// error and tries again at the next restart. So it is with a directory that another sidecar records in, which holds a
+// lock on it. A directory that was removed is made anew.
 package ledger
 
 import (
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	"autoglm-sidecar/supervisor"
+
+	"golang.org/x/sys/unix"
 )
 
 // The two files of a ledger, in its directory.
@@ -28,13 +31,15 @@ const (
 // maxBytes bounds both files together: some 10,000 restarts, of which the newer half always stays.
 const maxBytes = 10 << 20
 
-// Ledger implements supervisor.Journal. Its methods may be called at the same time; no other process writes its files.
+// Ledger implements supervisor.Journal. Its methods may be called at the same time; no other process writes its files
+// while it holds the lock.
 type Ledger struct {
 	dir  string
 	half int64 // how large one file may grow
 	log  *slog.Logger
 
 	mu   sync.Mutex         // guards what follows
+	lock *os.File           // the directory, locked; nil if and only if file is
 	file *os.File           // the current one; nil: it could not be opened, and is tried again
 	size int64              // of the current one, whole lines all of them
 	last supervisor.Restart // the newest; ID 0: there is none
@@ -65,11 +70,16 @@ func open(dir string, log *slog.Logger, bound int64) (*Ledger, error) {
 func (l *Ledger) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.close()
+}
+
+// close closes what is open; the next Append opens it anew.
+func (l *Ledger) close() error {
 	if l.file == nil {
 		return nil
 	}
-	err := l.file.Close()
-	l.file = nil
+	err := errors.Join(l.file.Close(), l.lock.Close())
+	l.file, l.lock = nil, nil
 	return err
 }
 
@@ -120,24 +130,43 @@ func isSame(a, b supervisor.Restart) bool {
 	return a.ID != 0 && a.ID == b.ID && a.Begun.Sub(b.Begun).Abs() < sameWithin
 }
 
-// open opens the current file if it isn't, and cuts off what is no whole line.
+// open opens the current file if it isn't, and cuts off what is no whole line. A file that is no longer found where it
+// was, since somebody removed or moved it, is opened anew: what is written to it nobody would read.
 func (l *Ledger) open() error {
 	if l.file != nil {
-		return nil
+		if isAt(l.lock, l.dir) && isAt(l.file, l.path(currentName)) {
+			return nil
+		}
+		l.log.Warn("the ledger was removed while it was open; it begins anew", "directory", l.dir)
+		l.close()
 	}
 	if err := os.MkdirAll(l.dir, 0o750); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(l.path(currentName), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o640)
+	lock, err := lockDir(l.dir)
 	if err != nil {
 		return err
 	}
-	if err := l.adopt(f); err != nil {
-		f.Close()
+	f, err := l.openFile()
+	if err != nil {
+		lock.Close()
 		return err
 	}
-	l.file = f
+	l.lock, l.file = lock, f
 	return nil
+}
+
+// openFile opens the current file, ready to be appended to.
+func (l *Ledger) openFile() (*os.File, error) {
+	f, err := os.OpenFile(l.path(currentName), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o640)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.adopt(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // adopt makes a file that was just opened fit to be appended to.
@@ -176,20 +205,51 @@ func (l *Ledger) rotate() error {
 	if err := os.Rename(l.path(currentName), l.path(olderName)); err != nil {
 		return err
 	}
+	f, err := l.openFile()
+	if err != nil {
+		l.close()
+		return err
+	}
 	l.file.Close() // all of it was synced
-	l.file = nil
-	return l.open()
+	l.file = f
+	return nil
 }
 
 // takeBack removes what a failed Append left. Where that fails too, the next Append opens the file anew and repairs it.
 func (l *Ledger) takeBack() {
 	if l.file.Truncate(l.size) != nil {
-		l.file.Close()
-		l.file = nil
+		l.close()
 	}
 }
 
 func (l *Ledger) path(name string) string { return filepath.Join(l.dir, name) }
+
+// ErrInUse is the error of a directory that another sidecar records in.
+var ErrInUse = errors.New("another sidecar records its restarts there; write another --state")
+
+// lockDir locks the directory until it is closed. It is the directory that is locked, since a rotation changes the files.
+func lockDir(dir string) (*os.File, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	// A file system that has no locks for directories (NFS) is no reason to record nothing.
+	if unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB) == unix.EWOULDBLOCK {
+		d.Close()
+		return nil, fmt.Errorf("%s: %w", dir, ErrInUse)
+	}
+	return d, nil
+}
+
+// isAt reports whether the open file is the one that the path leads to.
+func isAt(f *os.File, path string) bool {
+	open, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(open, there)
+}
 
 // syncDir makes the names in a directory last.
 func syncDir(dir string) error {

@@ -136,7 +136,9 @@ func TestTheSameRestartIsRecordedOnce(t *testing.T) {
 func TestATornLineIsCutOff(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, currentName)
-	appendAll(t, opened(t, dir), 1, 2, 3)
+	l := opened(t, dir)
+	appendAll(t, l, 1, 2, 3)
+	l.Close()
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +162,9 @@ func TestATornLineIsCutOff(t *testing.T) {
 func TestADamagedLineIsLeftOut(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, currentName)
-	appendAll(t, opened(t, dir), 1, 2, 3)
+	l := opened(t, dir)
+	appendAll(t, l, 1, 2, 3)
+	l.Close()
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -256,6 +260,62 @@ func TestAPlaceThatCannotBeWrittenIsSaidAndTriedAgain(t *testing.T) {
 	}
 	appendAll(t, l, 7)
 	wantHistory(t, l, 0, 7)
+}
+
+// Somebody cleans up while the sidecar runs: no restart may go to files that have no name any more.
+func TestWhatWasRemovedIsMadeAnew(t *testing.T) {
+	for what, remove := range map[string]func(dir string) error{
+		"the directory": os.RemoveAll,
+		"the file":      func(dir string) error { return os.Remove(filepath.Join(dir, currentName)) },
+		"the directory, by another's": func(dir string) error {
+			return errors.Join(os.Rename(dir, dir+".away"), os.Mkdir(dir, 0o750))
+		},
+	} {
+		dir := filepath.Join(t.TempDir(), "state")
+		var logged bytes.Buffer
+		l, err := Open(dir, slog.New(slog.NewTextHandler(&logged, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		appendAll(t, l, 1)
+		if err := remove(dir); err != nil {
+			t.Fatal(err)
+		}
+		appendAll(t, l, 2, 3)
+		l.Close()
+		if !strings.Contains(logged.String(), "the ledger was removed while it was open") {
+			t.Errorf("%s was removed, and the log says %q", what, &logged)
+		}
+		l = opened(t, dir)
+		wantHistory(t, l, 0, 3, 2)
+	}
+}
+
+func TestOfTwoSidecarsOneRecords(t *testing.T) {
+	const bound = 4 << 10 // some lines, so that files are rotated
+	dir := t.TempDir()
+	first := bounded(t, dir, bound)
+	var logged bytes.Buffer
+	second, err := Open(dir, slog.New(slog.NewTextHandler(&logged, nil)))
+	if err != nil {
+		t.Fatalf("a ledger that another sidecar has: %v", err)
+	}
+	defer second.Close()
+	if !strings.Contains(logged.String(), "restarts can't be recorded for now") || !strings.Contains(logged.String(), ErrInUse.Error()) {
+		t.Errorf("the log does not say so: %s", &logged)
+	}
+	for id := range int64(40) {
+		appendAll(t, first, id+1)
+		if err := second.Append(restart(1000)); !errors.Is(err, ErrInUse) {
+			t.Fatalf("append: got %v, want that another sidecar records there", err)
+		}
+	}
+	first.Close()
+	appendAll(t, second, 1000)
+	if err := first.Append(restart(41)); !errors.Is(err, ErrInUse) {
+		t.Errorf("append: got %v, want that the other sidecar records there now", err)
+	}
+	wantHistory(t, second, 2, 1000, 40)
 }
 
 // fullDirVariable names the ledger that a process with a bound on its files appends to.
