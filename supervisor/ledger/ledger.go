@@ -4,8 +4,8 @@
 // The file is bounded: when it is half full it becomes the old one, and the one before that goes.
 //
 // A disk that is full, read-only or gone is no reason for the sidecar to do anything but its work: Append returns the
-// error and tries again at the next restart. So it is with a directory that another sidecar records in, which holds a
-// lock on it. A directory that was removed is made anew.
+// error and tries again at the next restart. So it is with a directory that another sidecar has locked. A directory
+// that was removed is made anew.
 package ledger
 
 import (
@@ -22,10 +22,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The two files of a ledger, in its directory.
+// The files of a ledger, in its directory.
 const (
 	currentName = "restarts.jsonl"
 	olderName   = "restarts.1.jsonl"
+	lockName    = "lock" // empty, and never changed
 )
 
 // maxBytes bounds both files together: some 10,000 restarts, of which the newer half always stays.
@@ -39,7 +40,7 @@ type Ledger struct {
 	log  *slog.Logger
 
 	mu   sync.Mutex         // guards what follows
-	lock *os.File           // the directory, locked; nil if and only if file is
+	lock *os.File           // locked; nil if and only if file is
 	file *os.File           // the current one; nil: it could not be opened, and is tried again
 	size int64              // of the current one, whole lines all of them
 	last supervisor.Restart // the newest; ID 0: there is none
@@ -134,7 +135,7 @@ func isSame(a, b supervisor.Restart) bool {
 // was, since somebody removed or moved it, is opened anew: what is written to it nobody would read.
 func (l *Ledger) open() error {
 	if l.file != nil {
-		if isAt(l.lock, l.dir) && isAt(l.file, l.path(currentName)) {
+		if isAt(l.lock, l.path(lockName)) && isAt(l.file, l.path(currentName)) {
 			return nil
 		}
 		l.log.Warn("the ledger was removed while it was open; it begins anew", "directory", l.dir)
@@ -143,7 +144,7 @@ func (l *Ledger) open() error {
 	if err := os.MkdirAll(l.dir, 0o750); err != nil {
 		return err
 	}
-	lock, err := lockDir(l.dir)
+	lock, err := takeLock(l.path(lockName))
 	if err != nil {
 		return err
 	}
@@ -227,18 +228,20 @@ func (l *Ledger) path(name string) string { return filepath.Join(l.dir, name) }
 // ErrInUse is the error of a directory that another sidecar records in.
 var ErrInUse = errors.New("another sidecar records its restarts there; write another --state")
 
-// lockDir locks the directory until it is closed. It is the directory that is locked, since a rotation changes the files.
-func lockDir(dir string) (*os.File, error) {
-	d, err := os.Open(dir)
+// takeLock opens the file and locks it until it is closed. The lock is of the old kind (fcntl(2), F_SETLK), which belongs
+// to a table of descriptors. A keeper shares its own with all its runners and leaves open what a dead one had open: a
+// lock by flock would stay the dead one's, this one is the next one's, too.
+func takeLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o640)
 	if err != nil {
 		return nil, err
 	}
-	// A file system that has no locks for directories (NFS) is no reason to record nothing.
-	if unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB) == unix.EWOULDBLOCK {
-		d.Close()
-		return nil, fmt.Errorf("%s: %w", dir, ErrInUse)
+	err = unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
+	if err == unix.EAGAIN || err == unix.EACCES {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", path, ErrInUse)
 	}
-	return d, nil
+	return f, nil // a file system that has no locks is no reason to record nothing
 }
 
 // isAt reports whether the open file is the one that the path leads to.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -136,9 +137,7 @@ func TestTheSameRestartIsRecordedOnce(t *testing.T) {
 func TestATornLineIsCutOff(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, currentName)
-	l := opened(t, dir)
-	appendAll(t, l, 1, 2, 3)
-	l.Close()
+	appendAll(t, opened(t, dir), 1, 2, 3)
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -162,9 +161,7 @@ func TestATornLineIsCutOff(t *testing.T) {
 func TestADamagedLineIsLeftOut(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, currentName)
-	l := opened(t, dir)
-	appendAll(t, l, 1, 2, 3)
-	l.Close()
+	appendAll(t, opened(t, dir), 1, 2, 3)
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -292,41 +289,87 @@ func TestWhatWasRemovedIsMadeAnew(t *testing.T) {
 }
 
 func TestOfTwoSidecarsOneRecords(t *testing.T) {
-	const bound = 4 << 10 // some lines, so that files are rotated
 	dir := t.TempDir()
-	first := bounded(t, dir, bound)
+	other := exec.Command(os.Args[0])
+	other.Env = append(os.Environ(), otherDirVariable+"="+dir, "GORACE=atexit_sleep_ms=0")
+	hold, err := other.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := other.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.Stderr = os.Stderr
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, 1)); err != nil {
+		t.Fatalf("the other sidecar has not recorded: %v", err)
+	}
+
 	var logged bytes.Buffer
-	second, err := Open(dir, slog.New(slog.NewTextHandler(&logged, nil)))
+	l, err := Open(dir, slog.New(slog.NewTextHandler(&logged, nil)))
 	if err != nil {
 		t.Fatalf("a ledger that another sidecar has: %v", err)
 	}
-	defer second.Close()
+	defer l.Close()
 	if !strings.Contains(logged.String(), "restarts can't be recorded for now") || !strings.Contains(logged.String(), ErrInUse.Error()) {
 		t.Errorf("the log does not say so: %s", &logged)
 	}
-	for id := range int64(40) {
-		appendAll(t, first, id+1)
-		if err := second.Append(restart(1000)); !errors.Is(err, ErrInUse) {
-			t.Fatalf("append: got %v, want that another sidecar records there", err)
+	if err := l.Append(restart(1000)); !errors.Is(err, ErrInUse) {
+		t.Errorf("append: got %v, want that another sidecar records there", err)
+	}
+	hold.Close()
+	if err := other.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, l, 1000)
+	wantHistory(t, l, 2, 1000, otherRestarts)
+}
+
+// otherDirVariable names the ledger that another process appends to, and keeps open until its stdin ends.
+const (
+	otherDirVariable = "LEDGER_TEST_OTHER"
+	otherRestarts    = 40
+)
+
+func beOther(dir string) error {
+	l, err := open(dir, slog.New(slog.DiscardHandler), 8<<10) // so small that its files rotate
+	if err != nil {
+		return err
+	}
+	for id := range int64(otherRestarts) {
+		if err := l.Append(restart(id + 1)); err != nil {
+			return err
 		}
 	}
-	first.Close()
-	appendAll(t, second, 1000)
-	if err := first.Append(restart(41)); !errors.Is(err, ErrInUse) {
-		t.Errorf("append: got %v, want that the other sidecar records there now", err)
-	}
-	wantHistory(t, second, 2, 1000, 40)
+	fmt.Print("!")
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// A runner shares its table of descriptors with the keeper: what it had open when it died stays open, and locked.
+func TestTheNextRunnerRecordsOn(t *testing.T) {
+	dir := t.TempDir()
+	appendAll(t, opened(t, dir), 1) // open to the end of the test
+	next := opened(t, dir)
+	appendAll(t, next, 2)
+	wantHistory(t, next, 0, 2, 1)
 }
 
 // fullDirVariable names the ledger that a process with a bound on its files appends to.
 const fullDirVariable = "LEDGER_TEST_FULL"
 
 func TestMain(m *testing.M) {
-	dir := os.Getenv(fullDirVariable)
+	act, dir := fillUp, os.Getenv(fullDirVariable)
+	if dir == "" {
+		act, dir = beOther, os.Getenv(otherDirVariable)
+	}
 	if dir == "" {
 		os.Exit(m.Run())
 	}
-	if err := fillUp(dir); err != nil {
+	if err := act(dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
