@@ -23,10 +23,7 @@ func crashed(t *turn) {
 // ended tells of the exit at hand: "life 3 exited 1 after 2h0m0s: CUDA out of memory".
 func (t *turn) ended(what string, since time.Duration) string {
 	s := fmt.Sprintf("%s %d: %v after %v", what, t.m.Life, t.e.Exit, (t.now - since).Round(time.Second))
-	if words := t.e.Exit.lastWords(); words != "" {
-		s += ": " + words
-	}
-	return s
+	return withLines(s, t.e.Exit.LastLines)
 }
 
 // fail books a crash: it opens the account of the restart that follows, unless one is under way, and sets what to wait before it.

@@ -23,7 +23,7 @@ const (
 
 // Facts about a life, which they name. What a fact leads to depends on the state: the table in step.go.
 const (
-	EventTimer         EventKind = iota + EventTrouble + 1 // Machine.Deadline has come
+	EventTimer         EventKind = iota + EventTrouble + 1 // Machine.Deadline has come; Why: what the life is still waited for, if known
 	EventStarted                                           // PID: its main process exists
 	EventStartFailed                                       // Why: it doesn't, and nothing of the life is alive
 	EventFound                                             // PID: a life that an earlier runner started is alive

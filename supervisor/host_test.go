@@ -46,6 +46,8 @@ type behaviour struct {
 	crash    time.Duration // after its start; 0: never
 	grace    time.Duration // from TERM to its end
 	deaf     bool          // it ignores TERM
+	lacks    string        // what it says it is waited for
+	prints   []string      // its last lines; after TERM there is one more
 	orphan   time.Duration // a child outlives it for so long, unless it is killed
 }
 
@@ -265,6 +267,8 @@ func (p *fakeLife) Ready(ctx context.Context, progress func(string)) error {
 	return p.does.notReady
 }
 
+func (p *fakeLife) Pending() (string, []string) { return p.does.lacks, p.does.prints }
+
 func (h *host) questions(life Life) (asked int) {
 	h.set(func() { asked = h.lives[life].asked })
 	return asked
@@ -324,7 +328,7 @@ func (p *fakeLife) told(signal string) {
 func (p *fakeLife) Terminate() error {
 	p.told("TERM")
 	if !p.does.deaf {
-		time.AfterFunc(p.does.grace, func() { p.end(Exit{Known: true}) })
+		time.AfterFunc(p.does.grace, func() { p.end(Exit{Known: true, LastLines: append(p.does.prints, "got SIGTERM")}) })
 	}
 	return nil
 }

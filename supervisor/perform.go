@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -136,6 +137,22 @@ func (s *Supervisor) await(life Life, p Process) {
 			s.post(Event{Kind: EventNotReady, Life: life, Why: err.Error()})
 		}
 	})
+}
+
+// pending is what the life is waited for, for the account of a wait that was in vain: before anything is done about it, since what a
+// worker prints after TERM is about TERM.
+func (s *Supervisor) pending() string {
+	if s.process == nil {
+		return ""
+	}
+	what, lines := s.process.Pending()
+	if s.m.State != Warming {
+		return what
+	}
+	if len(lines) == 0 {
+		lines = []string{"it printed nothing"}
+	}
+	return strings.TrimPrefix(withLines(what, lines), ": ")
 }
 
 func (s *Supervisor) signal(what string, life Life, send func() error) {

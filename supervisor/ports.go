@@ -83,8 +83,12 @@ type Process interface {
 	Upstream() Upstream
 	// Ready returns nil when probes pass and the upstream's listening socket belongs to this life. It calls progress with a
 	// few words whenever the life shows that it gets on: a line of output, a probe that got further. Its error says what is
-	// wrong for good, as in who else owns the socket.
+	// wrong for good, as in who else owns the socket, and what the life printed last.
 	Ready(ctx context.Context, progress func(what string)) error
+	// Pending says in a few words what Ready or Reclaim still waits for, as far as it was seen by now, and what the life printed
+	// last, oldest first: "127.0.0.1:8001: connection refused", "ray (PID 12, state S)". Empty: for nothing, or it isn't known. It
+	// doesn't wait.
+	Pending() (what string, lastLines []string)
 	// Wait returns when the main process is gone.
 	Wait(ctx context.Context) (Exit, error)
 	// Terminate sends TERM to the main process and to nobody else: engines abort what they do when their children get it.
@@ -115,8 +119,13 @@ func (e Exit) String() string {
 	}
 }
 
-// lastWords are the lines as one, empty if there is none.
-func (e Exit) lastWords() string { return strings.Join(e.LastLines, " | ") }
+// withLines adds the worker's last lines, if there is any.
+func withLines(what string, lines []string) string {
+	if len(lines) == 0 {
+		return what
+	}
+	return what + ": " + strings.Join(lines, " | ")
+}
 
 // Record keeps the machine for the next runner: at most MaxRecord bytes, replaced as a whole or not at all.
 type Record interface {

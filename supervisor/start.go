@@ -69,7 +69,11 @@ func notReady(t *turn) {
 }
 
 func startOverdue(t *turn) {
-	t.fail(fmt.Sprintf("start life %d: not ready, and no progress for %v", t.m.Life, t.m.Limits.StartDeadline))
+	why := fmt.Sprintf("start life %d: not ready, and no progress for %v", t.m.Life, t.m.Limits.StartDeadline)
+	if t.e.Why != "" {
+		why += ": " + t.e.Why
+	}
+	t.fail(why)
 	t.terminate()
 }
 

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -14,7 +15,7 @@ type Status struct {
 	Life     Life
 	PID      int      // 0: no process, or it isn't known yet
 	Upstream Upstream // zero: it isn't known
-	Progress string   // while it starts: the latest sign of it
+	Progress string   // while it starts: the latest sign of it, and what it lacks; while it ends: who is still waited for
 
 	EverServed   bool      // some life has served: then streams are held for the next
 	ServingSince time.Time // zero unless a life serves or drains
@@ -36,7 +37,8 @@ const endedKept = 8
 // snapshot is a Status until the next one.
 type snapshot struct {
 	Status
-	next chan struct{} // closed when there is another
+	process Process       // nil: none
+	next    chan struct{} // closed when there is another
 }
 
 // picture is a snapshot of the machine as it is.
@@ -48,6 +50,7 @@ func (s *Supervisor) picture() *snapshot {
 		Restart: s.dated(m.Restart), Ended: slices.Clone(s.ended), Restarts: m.Ended,
 	}}
 	if s.process != nil {
+		p.process = s.process
 		p.Upstream = s.process.Upstream()
 	}
 	if p.Phase == PhaseServing || p.Phase == PhaseDraining {
@@ -70,9 +73,36 @@ func (s *Supervisor) show() {
 
 // Status returns a snapshot, with the account of the restart under way as it stands now. It doesn't wait.
 func (s *Supervisor) Status() Status {
-	status := s.snapshot.Load().Status
+	at := s.snapshot.Load()
+	status := at.Status
+	status.Progress = at.progress()
 	status.Restart = s.sofar(status.Restart)
 	return status
+}
+
+// progress is what there is to say of a wait at this moment: what is waited for changes without an event.
+func (p *snapshot) progress() string {
+	if p.process == nil {
+		return p.Progress
+	}
+	switch p.State {
+	case Warming:
+		what, _ := p.process.Pending()
+		if what == "" || strings.Contains(p.Progress, what) {
+			return p.Progress
+		}
+		if p.Progress == "" {
+			return what
+		}
+		return p.Progress + "; " + what
+	case Reclaiming, Purging:
+		if what, _ := p.process.Pending(); what != "" {
+			return "waiting for " + what + " of the old worker"
+		}
+		return ""
+	default:
+		return p.Progress
+	}
 }
 
 // sofar adds to a restart under way what can be said of it before its end.

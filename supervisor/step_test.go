@@ -342,9 +342,10 @@ func TestProgressPushesTheStartDeadline(t *testing.T) {
 			t.Fatalf("after progress %v are left, want %v", left, limit)
 		}
 	}
-	s.due().then(Terminating, "mark terminate")
-	s.exited(143, "Loading weights 12/40").then(Reclaiming, "reclaim")
-	if want := "start life 1: not ready, and no progress for 15m0s: Loading weights 12/40"; s.m.LastError != want {
+	s.now = s.m.Deadline
+	s.when(Event{Kind: EventTimer, Why: "127.0.0.1:8001: connection refused: Loading weights 12/40"}).then(Terminating, "mark terminate")
+	s.exited(143, "got SIGTERM").then(Reclaiming, "reclaim")
+	if want := "start life 1: not ready, and no progress for 15m0s: 127.0.0.1:8001: connection refused: Loading weights 12/40"; s.m.LastError != want {
 		t.Errorf("it says %q, want %q", s.m.LastError, want)
 	}
 	s.when(Event{Kind: EventReclaimed}).then(BackingOff, "")

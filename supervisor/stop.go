@@ -39,14 +39,8 @@ func (t *turn) kill() {
 	t.do(EffectKill)
 }
 
-// exitedAsAsked is the exit that was asked for. Its code says nothing; its last lines do where it was stopped because its start
-// had failed.
-func exitedAsAsked(t *turn) {
-	if words := t.e.Exit.lastWords(); t.m.Failed && words != "" {
-		t.explain(t.m.LastError + ": " + words)
-	}
-	t.reclaim()
-}
+// exitedAsAsked is the exit that was asked for: neither its code nor what it said meanwhile tells anything.
+func exitedAsAsked(t *turn) { t.reclaim() }
 
 // reclaim waits for what the main process left behind.
 func (t *turn) reclaim() {

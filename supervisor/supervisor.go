@@ -117,7 +117,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-timer.C:
-			s.handle(letter{Event: Event{Kind: EventTimer, Life: s.m.Life}})
+			s.handle(letter{Event: Event{Kind: EventTimer, Life: s.m.Life, Why: s.pending()}})
 		case <-s.mail.ready:
 			for _, l := range s.mail.take() {
 				s.handle(l)

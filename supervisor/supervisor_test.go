@@ -421,3 +421,31 @@ func TestAWorkerThatNeverStarts(t *testing.T) {
 		})
 	}
 }
+
+// Why a start failed is said as it was when that was found, once: not with what the worker says about being stopped for it.
+func TestAStartThatNeverGetsReadySaysWhatWasMissing(t *testing.T) {
+	within(t, func(t *testing.T, h *host) {
+		h.behave = func(Life) behaviour {
+			return behaviour{warmup: 24 * time.Hour, lines: 1, lacks: "127.0.0.1:8001: connection refused", prints: []string{"Uvicorn on 8002"}, grace: time.Second}
+		}
+		s := h.run()
+		h.pass(time.Minute)
+		if got, want := s.Status().Progress, "Loading weights 1/1; 127.0.0.1:8001: connection refused"; got != want {
+			t.Errorf("meanwhile: %q, want %q", got, want)
+		}
+		h.pass(s.options.Limits.StartDeadline)
+		want := "start life 1: not ready, and no progress for 15m0s: 127.0.0.1:8001: connection refused: Uvicorn on 8002"
+		var told []string
+		h.set(func() {
+			for _, c := range h.changes {
+				if c.Why != "" {
+					told = append(told, c.Why)
+				}
+			}
+		})
+		if len(told) != 1 || told[0] != want {
+			t.Errorf("told %q, want %q once", told, want)
+		}
+		h.end(s)
+	})
+}

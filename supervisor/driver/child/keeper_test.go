@@ -267,7 +267,7 @@ func (h *house) close() {
 	if err := id.kill(nil); err != nil {
 		h.t.Error(err)
 	}
-	if err := id.reclaim(ctx); err != nil {
+	if err := id.reclaim(ctx, func(string) {}); err != nil {
 		h.t.Error(err)
 	}
 }

@@ -64,8 +64,8 @@ func (m member) kill() error {
 	return nil
 }
 
-// reclaim waits until no process of the life lives. When ctx ends first, its error names those that do.
-func (id identity) reclaim(ctx context.Context) error {
+// reclaim waits until no process of the life lives, and tells for whom. When ctx ends first, its error names them.
+func (id identity) reclaim(ctx context.Context, waitsFor func(names string)) error {
 	for {
 		living, err := id.living()
 		if err != nil {
@@ -75,6 +75,7 @@ func (id identity) reclaim(ctx context.Context) error {
 			id.group.removeSoon()
 			return nil
 		}
+		waitsFor(nameAll(living))
 		// One is waited for at a time; when it is gone we look at all again.
 		if err := living[0].waitGone(ctx); err != nil {
 			return fmt.Errorf("still alive: %s: %w", nameAll(living), err)

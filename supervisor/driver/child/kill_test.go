@@ -3,6 +3,7 @@ package child
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -62,6 +63,9 @@ func TestALifeOutlivesItsMainProcess(t *testing.T) {
 			err := p.Reclaim(short)
 			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "still alive: ") {
 				t.Errorf("reclaim while the helper lives: got %v, want an error that says so", err)
+			}
+			if what, _ := p.Pending(); !strings.Contains(what, fmt.Sprintf("(PID %d,", pid)) {
+				t.Errorf("it waits for %q, want the helper's PID %d", what, pid)
 			}
 			r.end(p)
 			if isAlive(pid) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,6 +21,8 @@ type process struct {
 	at    supervisor.Upstream
 	main  *pidfd // nil: the main process was gone when we found the life
 	began time.Time
+
+	pending atomic.Pointer[string] // what Ready or Reclaim waits for; nil: nothing that is known
 
 	gone   chan struct{}   // closed when exit and failed are set
 	exit   supervisor.Exit // written by watch, before gone is closed
@@ -81,6 +84,16 @@ func (p *process) lastLines() []string { return p.d.output.linesOf(p.id.mark, ke
 // PID is the main process's; 0 where it was gone, and nobody knew it, when the life was found.
 func (p *process) PID() int { return p.id.main }
 
+// Pending says what Ready or Reclaim waits for, and the last lines.
+func (p *process) Pending() (what string, lastLines []string) {
+	if known := p.pending.Load(); known != nil {
+		what = *known
+	}
+	return what, p.lastLines()
+}
+
+func (p *process) waitsFor(what string) { p.pending.Store(&what) }
+
 // Upstream is where this life is to listen.
 func (p *process) Upstream() supervisor.Upstream { return p.at }
 
@@ -115,9 +128,11 @@ func (p *process) Kill() error {
 
 // Reclaim returns nil when nothing of the life is alive.
 func (p *process) Reclaim(ctx context.Context) error {
-	if err := p.id.reclaim(ctx); err != nil {
+	p.pending.Store(nil) // what it lacked to be ready, if it never was
+	if err := p.id.reclaim(ctx, p.waitsFor); err != nil {
 		return err
 	}
+	p.pending.Store(nil)
 	select {
 	case <-p.gone: // a zombie is not alive, and is seen to be gone a moment later
 	case <-ctx.Done():

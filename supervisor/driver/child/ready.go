@@ -71,9 +71,15 @@ func (p *process) askUntilReady(ctx context.Context, progress func(string)) erro
 			err = p.owned(ctx)
 			if _, unseen := errors.AsType[*tcpdiag.HiddenError](err); unseen && hidden < 10 {
 				hidden++ // also a socket that was closed while we looked
-			} else if err == nil || !errors.Is(err, tcpdiag.ErrNobody) && ctx.Err() == nil {
-				return err
+			} else if err == nil {
+				p.pending.Store(nil)
+				return nil
+			} else if !errors.Is(err, tcpdiag.ErrNobody) && ctx.Err() == nil {
+				return p.wrongForGood(err)
 			}
+		}
+		if ctx.Err() == nil {
+			p.waitsFor(p.problem(err))
 		}
 		if reach > best && reach < probe.Passed {
 			best = reach
@@ -164,8 +170,24 @@ func (p *process) endedTooEarly(ctx context.Context) error {
 
 // notReady says what was missing when we stopped asking.
 func (p *process) notReady(missing, cause error) error {
-	what := fmt.Sprintf("not ready after %v: %s: %v", roughly(time.Since(p.began)), p.at, missing)
+	what := fmt.Sprintf("not ready after %v: %s", roughly(time.Since(p.began)), p.problem(missing))
 	return fmt.Errorf("%s: %w", withLastLines(what, p.lastLines()), cause)
+}
+
+// wrongForGood adds what the worker has to say: it may have seen why itself.
+func (p *process) wrongForGood(err error) error {
+	if lines := p.lastLines(); len(lines) > 0 {
+		return fmt.Errorf("%w: %s", err, strings.Join(lines, " | "))
+	}
+	return err
+}
+
+// problem is what the last probe found. Who owns the socket is said with the address already.
+func (p *process) problem(err error) string {
+	if at := p.at.String(); !strings.Contains(err.Error(), at) {
+		return at + ": " + err.Error()
+	}
+	return err.Error()
 }
 
 func withLastLines(what string, lines []string) string {

@@ -122,6 +122,32 @@ func TestNotReadyTellsWhatWasMissing(t *testing.T) {
 	}
 }
 
+// What is missing is told before anybody gives up, and no more once there is nothing.
+func TestPendingSaysWhatTheLastProbeFound(t *testing.T) {
+	r := newRig(t, func(o *Options) {
+		o.Command = worker("say:loading", "sick:{} 300", "stay")
+		httpProbe(o)
+	})
+	p := r.begin(1)
+	if what, _ := p.Pending(); what != "" {
+		t.Errorf("before anybody asked it waits for %q", what)
+	}
+	var readyErr error
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		readyErr = p.Ready(soon(t), func(string) {})
+	}()
+	eventually(t, "the probe's answer", func() bool {
+		what, lines := p.Pending()
+		return what == p.Upstream().Address+": answered 503" && slices.Equal(lines, []string{"loading"})
+	})
+	<-asked
+	if what, _ := p.Pending(); what != "" || readyErr != nil {
+		t.Errorf("once ready (%v) it waits for %q", readyErr, what)
+	}
+}
+
 func TestAWorkerThatEndsAtOnceIsNotWaitedFor(t *testing.T) {
 	r := newRig(t, func(o *Options) { o.Command = worker("say:CUDA out of memory", "exit:3") })
 	p := r.begin(1)
@@ -153,15 +179,19 @@ func TestAStrangersSocketIsNotTheWorkers(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network+" taken", func(t *testing.T) {
 			at := supervisor.Upstream{Network: network, Address: must(freePort())}
-			r := newRig(t, func(o *Options) { o.Upstream = at })
+			r := newRig(t, func(o *Options) {
+				o.Upstream = at
+				o.Command = worker("say:address in use", "stay")
+			})
 			if network == "unix" {
 				at.Address = filepath.Join(t.TempDir(), "w.sock")
 				r.opts.Upstream = at
 			}
 			p := r.begin(1)
+			eventually(t, "its output", func() bool { return len(p.lastLines()) == 1 })
 			name := stranger(t, at, "listen:{}") // after the start, which would see it
 			err := p.Ready(soon(t), func(string) {})
-			if err == nil || !strings.Contains(err.Error(), "is served by "+name+", which is not of this worker") {
+			if err == nil || !strings.Contains(err.Error(), "is served by "+name+", which is not of this worker: address in use") {
 				t.Errorf("got %v, want an error that names the stranger %s", err, name)
 			}
 		})

@@ -28,7 +28,7 @@ func (d *Driver) sweep(ctx context.Context) error {
 			return err
 		}
 		patient, cancel := context.WithTimeout(ctx, sweepPatience)
-		err := id.reclaim(patient)
+		err := id.reclaim(patient, func(string) {})
 		cancel()
 		if err != nil {
 			return err
