@@ -53,7 +53,8 @@ const (
 // Arena is a mapped arena. Its methods may be called by anyone; what they return belongs to the owner named there.
 type Arena struct {
 	mem   []byte
-	fd    int // -1 on the heap
+	heap  bool // mem is Go's
+	fd    int  // -1 where no memfd is behind mem
 	slots int
 
 	// Crash, where it is set, is called before and after each ordered store. The crash test dies in it.
@@ -113,7 +114,7 @@ func Private(slots int) (*Arena, error) {
 // OnHeap makes an arena of Go's memory, so that the race detector sees it: for tests.
 func OnHeap(slots int) *Arena {
 	words := make([]uint64, size(slots)/8)
-	a := &Arena{mem: unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), size(slots)), fd: -1, slots: slots}
+	a := &Arena{mem: unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), size(slots)), heap: true, fd: -1, slots: slots}
 	a.found()
 	return a
 }
@@ -151,6 +152,13 @@ func Open(at int) (a *Arena, found bool, err error) {
 	if _, err := unix.FcntlInt(uintptr(at), unix.F_GET_SEALS, 0); err != nil {
 		return nil, false, nil
 	}
+	var file unix.Stat_t
+	if err := unix.Fstat(at, &file); err != nil {
+		return nil, true, fmt.Errorf("look at the arena: %w", err)
+	}
+	if file.Size < 2*pageSize {
+		return nil, true, fmt.Errorf("descriptor %d holds no arena (%d bytes)", at, file.Size)
+	}
 	head, err := unix.Mmap(at, 0, 2*pageSize, unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
 		return nil, true, fmt.Errorf("map the arena's head: %w", err)
@@ -166,6 +174,8 @@ func Open(at int) (a *Arena, found bool, err error) {
 		return nil, true, fmt.Errorf("descriptor %d holds no arena (magic %#x)", at, magic)
 	case layout != Layout:
 		return nil, true, fmt.Errorf("the arena has layout %d, this program knows %d", layout, Layout)
+	case slots < 0 || slots > file.Size || int64(size(int(slots))) != file.Size: // touching what isn't there is a SIGBUS
+		return nil, true, fmt.Errorf("the arena has %d bytes, which isn't what %d slots need", file.Size, slots)
 	}
 	a, err = attach(at, int(slots))
 	return a, true, err
@@ -229,12 +239,16 @@ func (a *Arena) Wipe(i int) { a.wipe(a.areasAt(i), areaStride) }
 func (a *Arena) WipeRequest(i int) { a.wipe(a.areasAt(i), upBytes) }
 
 func (a *Arena) wipe(at, n int) {
-	if a.fd < 0 {
+	switch {
+	case a.heap:
 		clear(a.mem[at : at+n])
-		return
+	case a.fd < 0:
+		// It can't fail for memory of our own.
+		_ = unix.Madvise(a.mem[at:at+n], unix.MADV_DONTNEED)
+	default:
+		// It can fail only for want of memory to note the hole; then the pages go with the next wipe.
+		_ = unix.Fallocate(a.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, int64(at), int64(n))
 	}
-	// It can fail only for want of memory to note the hole; then the pages go with the next wipe.
-	_ = unix.Fallocate(a.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, int64(at), int64(n))
 }
 
 // Front is the address that front i was opened for, "" where it wasn't.

@@ -121,7 +121,7 @@ func (r *Record) stage(n *Noted) bool {
 		return r.Outcome == Pending && !begun && r.Up.Judged == r.HeadAt && r.headFits(n.UpTaken)
 	case Relay:
 		// Until the worker has got a byte the head stays: the stream may have to go back to the gate.
-		return r.Outcome == Pending && r.Life != 0 && (n.UpGiven > 0 || r.headFits(r.Up.Judged))
+		return r.Life != 0 && (n.UpGiven > 0 || r.headFits(r.Up.Judged))
 	case Flush:
 		return r.Outcome != Pending
 	default: // Head, Linger: the client has got all that there was for it

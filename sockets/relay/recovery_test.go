@@ -107,7 +107,6 @@ func TestASlotThatCannotBeTrueIsCutAlone(t *testing.T) {
 		"framing":                             func(m *ruin) { m.r.Framing = 17 },
 		"flags":                               func(m *ruin) { m.r.Flags = ^arena.Flag(0) },
 		"flags of no answer":                  func(m *ruin) { m.r.Clear(arena.AnswerBegun) },
-		"outcome before the end":              func(m *ruin) { m.r.Outcome = arena.Complete },
 		"no life":                             func(m *ruin) { m.r.Life = 0 },
 		"negative offset":                     func(m *ruin) { m.r.Down.OutBase = -1 },
 		"offset beyond all bounds":            func(m *ruin) { m.r.Down.Safe, m.r.Down.Out = far, far },
