@@ -18,7 +18,9 @@ const (
 	Relay               // it passed: bytes flow both ways, or the worker is being connected to
 	Flush               // the worker's side is done with; the answer's rest goes to the client
 	Linger              // the answer is out before the request was in: read and drop, so that the answer isn't lost
-	phases              // how many
+	phases              // how many a record can have
+
+	Ended = phases // only of a working copy: its slot is free
 )
 
 // Flag is a fact about the current stream.

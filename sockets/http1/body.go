@@ -64,6 +64,14 @@ func NewBody(f Framing, length int64) Body {
 	return Body{}
 }
 
+// Left is how much payload is known to come next: of the length, or of this chunk.
+func (b *Body) Left() int64 {
+	if b.step == stepLength || b.step == stepChunk {
+		return b.left
+	}
+	return 0
+}
+
 // AtClose says that the body ends where the peer closes, so that a close is its clean end.
 func (b *Body) AtClose() bool { return b.step == stepToClose }
 

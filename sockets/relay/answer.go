@@ -208,7 +208,7 @@ func (l *lane) answerBody(c *conn) bool {
 		}
 		return false
 	}
-	in := c.unjudgedDown()
+	in, before := c.unjudgedDown(), r.Answer
 	used, piece, bad := r.Answer.Next(in[:min(len(in), room)])
 	if bad != nil {
 		l.cut(c, arena.Malformed, "the worker's answer is no HTTP: "+bad.Reason)
@@ -217,11 +217,18 @@ func (l *lane) answerBody(c *conn) bool {
 	r.Down.Judged += int64(used)
 	switch piece.Kind {
 	case http1.Data:
-		if r.Has(arena.EventStream) {
-			l.takeEvents(c, in[piece.From:piece.To])
-		} else {
-			c.sayData(in[piece.From:piece.To])
+		data := in[piece.From:piece.To]
+		if !r.Has(arena.EventStream) {
+			c.sayData(data)
 			r.Down.Safe = r.Down.Out
+			break
+		}
+		if left := len(data) - l.takeEvents(c, data); left > 0 && r.Phase == arena.Relay {
+			r.Down.Judged -= int64(used)
+			r.Answer = before
+			used, _, _ = r.Answer.Next(in[:piece.To-left])
+			r.Down.Judged += int64(used)
+			return used > 0
 		}
 	case http1.Trailer:
 		if r.Framing == http1.FramingChunked {

@@ -97,13 +97,16 @@ func (l *lane) cut(c *conn, cause arena.Cause, why string) {
 		r.Outcome = arena.ClientGone
 	}
 	r.Clear(arena.KeepAlive)
+	if r.Down.Out > r.Down.Safe { // the beginning of an event is no event; what is written over it must be nobody's
+		r.Down.Out = r.Down.Safe
+		l.commit(c)
+	}
 	rewind(&r.Down, c.slot.Noted.DownGiven)
 	if !r.Has(arena.AnswerBegun) {
 		l.answerError(c, http.StatusBadGateway, "worker_failed", why)
 		l.end(c)
 		return
 	}
-	r.Down.Out = r.Down.Safe // the beginning of an event is no event
 	if r.Has(arena.EventStream) {
 		l.scratch = openai.AppendErrorEvent(l.scratch[:0], "worker_failed", why)
 		if len(c.roomDown()) >= len(l.scratch)+chunkWaste {
@@ -184,6 +187,7 @@ func (l *lane) next(c *conn) {
 	r := &c.r
 	r.Phase, r.Flags = arena.Head, 0
 	rewindIn(&r.Up, c.slot.Noted.UpTaken)
+	compactIn(&r.Up, c.areas.UpIn, c.slot.Noted.UpTaken, arena.InSize) // so that any head finds room behind it
 	rewind(&r.Down, c.slot.Noted.DownGiven)
 	c.since, c.scanned = l.now, 0
 	l.commit(c)
@@ -217,7 +221,7 @@ func (l *lane) clientGone(c *conn) {
 	case arena.Relay, arena.Flush:
 		c.r.Outcome, c.r.Cause = arena.ClientGone, arena.NoCause
 		l.record(c)
-	case arena.Head, arena.Linger:
+	case arena.Head, arena.Linger, arena.Ended:
 	}
 	l.release(c)
 }

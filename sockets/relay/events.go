@@ -10,28 +10,29 @@ import (
 // openSize is the size line of a chunk whose size isn't known yet: four digits hold an area's length.
 const openSize = "0000\r\n"
 
-// takeEvents takes a piece of an event stream. Whole events may be sent as soon as they are judged; the beginning of
-// one goes to the output too, behind the safe end, and waits there for its rest. So between two sends there always
-// is the end of an event, where a heartbeat, or an error, may stand.
-func (l *lane) takeEvents(c *conn, p []byte) {
+// takeEvents takes a piece of an event stream and returns how much of it. Whole events may be sent as soon as they are
+// judged. The beginning of one goes to the output too, behind the safe end, and waits there for its rest; but only when
+// the output is empty, so that the event has all the room there is: until then it stays in the input. So between two
+// sends there always is the end of an event, where a heartbeat, or an error, may stand.
+func (l *lane) takeEvents(c *conn, p []byte) (taken int) {
 	r := &c.r
 	if r.Down.Safe < r.Down.Out { // an event is under way
 		n := r.Events.Next(p)
 		if n < 0 {
 			c.say(p)
-			return
+			return len(p)
 		}
 		c.say(p[:n])
 		c.closeChunk()
 		if cause := c.judge(c.pending()); cause != arena.NoCause {
 			l.cut(c, cause, openai.ErrorMessage(c.pending()))
-			return
+			return n
 		}
 		c.sayString(c.afterChunk())
 		r.Down.Safe = r.Down.Out
-		p = p[n:]
+		taken, p = n, p[n:]
 	}
-	whole := 0
+	whole, between := 0, r.Events
 	for {
 		n := r.Events.Next(p[whole:])
 		if n < 0 {
@@ -41,16 +42,24 @@ func (l *lane) takeEvents(c *conn, p []byte) {
 			c.sayData(p[:whole]) // what was good goes on
 			r.Down.Safe = r.Down.Out
 			l.cut(c, cause, openai.ErrorMessage(p[whole:whole+n]))
-			return
+			return taken + whole
 		}
-		whole += n
+		whole, between = whole+n, r.Events
 	}
 	c.sayData(p[:whole])
 	r.Down.Safe = r.Down.Out
-	if rest := p[whole:]; len(rest) > 0 {
-		c.openChunk()
-		c.say(rest)
+	taken += whole
+	rest := p[whole:]
+	if len(rest) == 0 {
+		return taken
 	}
+	if r.Down.Out != c.slot.Noted.DownGiven {
+		r.Events = between
+		return taken
+	}
+	c.openChunk()
+	c.say(rest)
+	return taken + len(rest)
 }
 
 // openChunk begins a chunk for an event that comes in pieces, so that its bytes lie together.

@@ -44,7 +44,7 @@ func (l *lane) readHead(c *conn) bool {
 			return false
 		}
 		if !l.readClient(c, headRead) {
-			return false
+			return c.r.Phase != arena.Head
 		}
 	}
 }
@@ -60,6 +60,7 @@ func (l *lane) readClient(c *conn, limit int) bool {
 	free := c.areas.UpIn[taken-h.InBase:]
 	if len(free) == 0 {
 		if c.r.Phase == arena.Head {
+			l.arrive(c)
 			l.refuse(c, 431, "head_too_large", "the request's head is too large")
 		}
 		return false
@@ -203,7 +204,13 @@ func (l *lane) begin(c *conn, head []byte, life int64) {
 		return
 	}
 	w, e := l.k.Connect(t.to)
-	if e != 0 {
+	switch e {
+	case 0:
+	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN: // our own want, or its full backlog: it is there
+		l.count.Stalled.Add(1)
+		l.back(c, life, true)
+		return
+	default:
 		l.unreachable(c, life)
 		return
 	}

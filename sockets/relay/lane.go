@@ -170,6 +170,8 @@ func (l *lane) advance(c *conn) {
 			goOn = l.flush(c)
 		case arena.Linger:
 			goOn = l.linger(c)
+		case arena.Ended:
+			return
 		}
 		if l.conns[c.index] != c {
 			return // it ended
@@ -181,6 +183,10 @@ func (l *lane) advance(c *conn) {
 
 // relayBoth moves the request and the answer. The request goes first: an answer may need it.
 func (l *lane) relayBoth(c *conn) bool {
+	if c.r.Outcome != arena.Pending { // a runner died while it cut this stream
+		l.cut(c, c.r.Cause, "")
+		return true
+	}
 	if !c.connected && !l.connect(c) {
 		return c.r.Phase != arena.Relay
 	}
@@ -214,7 +220,7 @@ func (l *lane) watch(c *conn) {
 		if c.connected && c.toWorker() > 0 && !c.workerOut && !c.mute {
 			worker |= loop.Writable
 		}
-	case arena.Flush:
+	case arena.Flush, arena.Ended:
 	case arena.Linger:
 		client = loop.Readable | loop.PeerEnded
 	}
@@ -260,9 +266,11 @@ func (l *lane) welcome() {
 		case unix.EAGAIN:
 			return
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
-			l.count.Stalled.Add(1)
-			l.accept(false) // until the next tick
-			return
+			if !l.shed() {
+				l.count.Stalled.Add(1)
+				l.accept(false) // until the next tick
+				return
+			}
 		default: // that client is gone; the next one may not be
 		}
 	}
@@ -377,4 +385,5 @@ func (l *lane) release(c *conn) {
 	if c.left != 0 {
 		l.gate.Exit(c.left)
 	}
+	c.r.Phase, c.dropped, c.left = arena.Ended, kernel.None, 0 // whoever still holds it finds nothing to do
 }

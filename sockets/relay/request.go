@@ -24,7 +24,7 @@ func (l *lane) pumpUp(c *conn) {
 			return
 		case moved:
 			l.commit(c)
-		case !c.clientIn || !l.readClient(c, arena.InSize):
+		case !c.clientIn || !l.readClient(c, int(min(c.r.Request.Left(), arena.InSize))+headRead):
 			return
 		}
 	}
@@ -111,7 +111,7 @@ func (l *lane) judgeRequest(c *conn) (moved bool, bad *http1.Malformed) {
 		}
 	}
 	r.Up.Safe = r.Up.Out
-	if c.slot.Noted.UpGiven > 0 { // until then the head must stay: the stream may have to go back to the gate
+	if moved && c.slot.Noted.UpGiven > 0 { // until then the head must stay: the stream may have to go back to the gate
 		rewindIn(&r.Up, c.slot.Noted.UpTaken)
 	}
 	return moved, nil

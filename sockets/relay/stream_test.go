@@ -403,6 +403,26 @@ func TestAnEventLongerThanOurRoomPassesUnjudged(t *testing.T) {
 	w.outcomes("unjudged 1")
 }
 
+// TestABigEventBehindOthersIsStillJudged: an event that fits into our room must not lose its judge because others stood
+// before it when it came.
+func TestABigEventBehindOthersIsStillJudged(t *testing.T) {
+	w := newWorld(t, 3, false)
+	w.kernel.Window = 256 << 10
+	small := strings.Repeat(token("good"), 150)
+	big := "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" + pattern(45_000) + "\"},\"finish_reason\":null}]}\n\n"
+	w.answers = map[string]answer{"/v1/chat/completions": {bytes: chatHead + chunk(small) + chunk(big+finished("abort")+done) + "0\r\n\r\n", burst: true}}
+	w.start()
+	c := w.connect(post("/v1/chat/completions", openAIRequest))
+	w.finish()
+	loud(t, c)
+	if n := w.relay.counts().Cuts["abort"]; n != 1 {
+		t.Errorf("cuts %v, want one by abort; outcomes %v", w.relay.counts().Cuts, w.relay.counts().Outcomes)
+	}
+	if !strings.Contains(string(c.got), pattern(45_000)[:1000]) {
+		t.Error("the big event got lost")
+	}
+}
+
 func TestWhenSlotsRunOutTheLongestIdleIsClosed(t *testing.T) {
 	w := begin(t, map[string]answer{
 		"/x": {bytes: "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"}, "/hang": {bytes: chatHead, keep: true},

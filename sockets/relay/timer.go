@@ -44,7 +44,7 @@ func (c *conn) deadline(heartbeat int64) int64 {
 		}
 	case arena.Linger:
 		return c.closeAt
-	case arena.Flush:
+	case arena.Flush, arena.Ended:
 	}
 	return 0
 }
@@ -87,7 +87,7 @@ func (l *lane) due(c *conn) {
 	case arena.Linger:
 		l.release(c)
 		return
-	case arena.Flush:
+	case arena.Flush, arena.Ended:
 	}
 	l.work(c)
 }

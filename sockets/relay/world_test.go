@@ -46,6 +46,7 @@ type world struct {
 // answer is what a worker writes for a path.
 type answer struct {
 	bytes string
+	burst bool // all at once
 	early bool // before the request's body
 	keep  bool // the worker leaves its connection open
 	reset bool // breaks it off instead of closing it
@@ -300,7 +301,11 @@ func (c *workerConn) act(w *world) {
 		return
 	}
 	if len(c.answer) > 0 {
-		n := c.end.Write(c.answer[:min(len(c.answer), 1+w.rand.IntN(700))])
+		most := 1 + w.rand.IntN(700)
+		if c.script.burst {
+			most = len(c.answer)
+		}
+		n := c.end.Write(c.answer[:min(len(c.answer), most)])
 		c.answer = c.answer[n:]
 	}
 	if len(c.answer) == 0 && !c.script.keep {

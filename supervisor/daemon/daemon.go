@@ -89,7 +89,7 @@ func Run(ctx context.Context, c config.Run, o Options) error {
 
 // build makes or finds everything that outlives a runner, and then the rooms on it.
 func (d *daemon) build(ctx context.Context) error {
-	a, found, err := openMemory(d.MaxConnections)
+	a, found, err := openMemory(d.slots())
 	if err != nil {
 		return err
 	}
@@ -99,6 +99,9 @@ func (d *daemon) build(ctx context.Context) error {
 		return d.giveUp(ctx, reason)
 	}
 	if d.front, err = sockets.Listen(ctx, "front", keeper.FrontFD, d.Listen); err != nil {
+		return err
+	}
+	if err := kernel.NoticeTheVanished(d.front.FD); err != nil {
 		return err
 	}
 	if err := d.buildRelay(found); err != nil {

@@ -10,6 +10,27 @@ import (
 	"autoglm-sidecar/sockets/keeper"
 )
 
+// A connection may need so many descriptors: the client's, the worker's, and the two of the pipe before a unix worker.
+// Some are for everything else.
+const (
+	descriptorsEach  = 4
+	descriptorsSpare = 200
+)
+
+// slots is how many client connections there may be: as many as were asked for, if there are descriptors for them.
+func (d *daemon) slots() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > 1<<30 {
+		return d.MaxConnections
+	}
+	most := max(1, (int(limit.Cur)-descriptorsSpare)/descriptorsEach)
+	if most < d.MaxConnections {
+		d.Log.Warn("fewer connections than --max-connections: the limit of open files (ulimit -n, LimitNOFILE=) is too low",
+			"connections", most, "wanted", d.MaxConnections, "files", limit.Cur)
+	}
+	return min(most, d.MaxConnections)
+}
+
 // openMemory finds the arena that an earlier runner left, or makes one. found says which.
 func openMemory(slots int) (a *arena.Arena, found bool, err error) {
 	if keeper.Gen() == 0 {

@@ -26,7 +26,9 @@ type Kernel struct {
 	Clock int64             // nanoseconds
 	Hook  func(call string) // before and after each call; may panic
 	Rand  *rand.Rand        // how much a call moves
-	Most  int               // bytes that one call moves at the most; 0: no bound
+	// Window is what arrives here before it is read, where it is more than usual.
+	Window int
+	Most   int // bytes that one call moves at the most; 0: no bound
 
 	files   map[int32]any // *socket or pipeEnd
 	last    int32
@@ -97,7 +99,7 @@ func (k *Kernel) hook(call string) {
 }
 
 func (k *Kernel) pair(port uint16, overUnix bool) (ours, theirs *socket) {
-	ours = &socket{port: port, unix: overUnix, room: window}
+	ours = &socket{port: port, unix: overUnix, room: max(window, k.Window)}
 	theirs = &socket{unix: overUnix, room: window, peer: ours}
 	ours.peer = theirs
 	return ours, theirs
