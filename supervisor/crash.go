@@ -13,7 +13,11 @@ import (
 // nothing more will come, and the rest of the life is killed, for it keeps memory and ports from the next.
 func crashed(t *turn) {
 	t.settleFailures()
-	t.fail(t.ended("life", t.m.Served))
+	why := t.ended("life", t.m.Served)
+	if t.m.State != Serving {
+		why = "the worker died while draining: " + why
+	}
+	t.fail(why)
 	t.hold()
 	t.cutFor(CutCrash)
 	t.do(EffectKill)
@@ -84,6 +88,13 @@ func (t *turn) halt(why string) {
 	t.enter(Halted)
 	t.refuseStreams(byGivingUp)
 	t.finish(GivenUp, why)
+}
+
+// remark tells of something odd in the account of the restart, unless that has a graver cause already.
+func (t *turn) remark(what string) {
+	if t.m.Restart.ID != 0 && t.m.Restart.Detail == "" {
+		t.m.Restart.Detail = what
+	}
 }
 
 // explain keeps an error for status and for the account of the restart.

@@ -18,7 +18,7 @@ const (
 	EventLeave                      // the sidecar is to end
 	EventHurry                      // and at once
 	EventJournaled                  // Restart: the journal has it
-	EventTrouble                    // Why: something went wrong that changes nothing by itself
+	EventTrouble                    // Why: something went wrong that changes nothing by itself; Restart, if the journal could not keep it
 )
 
 // Facts about a life, which they name. What a fact leads to depends on the state: the table in step.go.

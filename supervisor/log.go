@@ -2,7 +2,9 @@ package supervisor
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"time"
 )
 
 // LogChanges returns a watcher that writes each change as one line.
@@ -14,11 +16,18 @@ func LogChanges(log *slog.Logger) func(Change) {
 			level = slog.LevelWarn
 			attrs = append(attrs, slog.String("error", c.Why))
 		}
-		if c.Restart.ID != 0 {
+		if c.Restart.ID != 0 && !c.Unrecorded {
 			attrs = append(attrs, slog.Int64("restart", c.Restart.ID), slog.String("reason", c.Restart.Reason.String()))
 		}
 		message := "trouble with the worker"
 		switch {
+		case c.Unrecorded:
+			message = "restart not recorded"
+			attrs = append(attrs, slog.Int64("restart", c.Restart.ID))
+		case c.From == Terminating && c.To == Killing:
+			level, message = slog.LevelWarn, fmt.Sprintf("the worker ignored SIGTERM for %v: killing it", c.Spent.Round(time.Millisecond))
+		case c.From == Reclaiming && c.To == Purging:
+			level, message = slog.LevelWarn, fmt.Sprintf("what the worker had started outlived it by %v: killing it", c.Spent.Round(time.Millisecond))
 		case c.Ended:
 			message = "restart ended"
 			attrs = append(attrs, account(c.Restart)...)

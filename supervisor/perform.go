@@ -209,11 +209,16 @@ func (s *Supervisor) keep(r Restart) {
 	s.changes.put(Change{At: time.Now(), Life: s.m.Life, From: s.m.State, To: s.m.State, Restart: r, Ended: true})
 }
 
-// report tells what has changed since before.
-func (s *Supervisor) report(before Machine, now time.Duration) {
-	c := Change{At: time.Now(), Life: s.m.Life, From: before.State, To: s.m.State, Restart: s.dated(s.m.Restart)}
-	if s.m.LastError != before.LastError {
+// report tells what an event has changed since before.
+func (s *Supervisor) report(before Machine, e Event, now time.Duration) {
+	c := Change{At: time.Now(), Life: s.m.Life, From: before.State, To: s.m.State, Restart: s.dated(s.m.Restart), Spent: now - before.Since}
+	switch {
+	case e.Kind == EventTrouble && e.Restart != 0:
+		c.Why, c.Unrecorded, c.Restart = e.Why, true, Restart{ID: e.Restart}
+	case s.m.LastError != before.LastError:
 		c.Why = s.m.LastError
+	case before.State == Reclaiming && s.m.State == Purging && e.Why != "":
+		c.Why = "still alive: " + e.Why
 	}
 	if c.From != c.To || c.Why != "" {
 		s.changes.put(c)
@@ -247,7 +252,7 @@ func (s *Supervisor) announceAll(changes []Change) {
 // journal keeps an ended restart. If it can't be, the machine's record still has it, for the next runner or until the next restart.
 func (s *Supervisor) journal(r Restart) {
 	if err := s.options.Journal.Append(r); err != nil {
-		s.post(Event{Kind: EventTrouble, Why: fmt.Sprintf("keep the account of restart %d: %v", r.ID, err)})
+		s.post(Event{Kind: EventTrouble, Restart: r.ID, Why: err.Error()})
 		return
 	}
 	s.post(Event{Kind: EventJournaled, Restart: r.ID})

@@ -104,6 +104,7 @@ type Exit struct {
 	Known     bool     // false: nobody can say any more
 	Code      int      // where Signal is empty
 	Signal    string   // that killed it, as in "SIGKILL"
+	Unasked   bool     // it ended before anybody told it to
 	LastLines []string // of its output, oldest first
 }
 

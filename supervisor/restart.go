@@ -99,7 +99,10 @@ type Change struct {
 	From, To State   // alike if the state is the same
 	Restart  Restart // under way, or the one that ended; ID 0: none
 	Ended    bool    // Restart has ended. A runner that takes over may say so again
-	Why      string  // the last error, where this change brought a new one
+	Why      string  // the last error, where this change brought a new one, or who had to be killed in Reclaiming
+
+	Spent      time.Duration // in From, where To is another
+	Unrecorded bool          // Restart could not be kept: Why
 }
 
 func nameOf(names []string, i uint8) string {

@@ -55,7 +55,7 @@ var facts = table{
 	},
 	Terminating: {
 		EventExited: exitedAsAsked,
-		EventTimer:  (*turn).kill,
+		EventTimer:  outstayed,
 	},
 	Killing: {
 		EventExited: exitedAsAsked,
@@ -64,7 +64,7 @@ var facts = table{
 	Reclaiming: {
 		EventReclaimed:     (*turn).next,
 		EventReclaimFailed: reclaimFailed,
-		EventTimer:         (*turn).purge,
+		EventTimer:         outlived,
 		EventHeld:          countOpen,
 	},
 	Purging: {

@@ -332,6 +332,53 @@ func TestACrashWhileDrainingEndsTheDrain(t *testing.T) {
 	}
 }
 
+// The gate sees the streams of a dead worker end before the driver sees the exit: nothing seems to be in the way, and TERM meets
+// nobody.
+func TestADeathThatTheGateSeesFirstIsACrash(t *testing.T) {
+	s := newStory(t).serves()
+	s.when(byHand).held(7)
+	s.when(Event{Kind: EventDrained}).held(0).then(Terminating, "terminate")
+	s.when(Event{Kind: EventExited, Exit: Exit{Known: true, Signal: "SIGKILL", Unasked: true}}).then(Reclaiming, "hold cut{crash} kill reclaim")
+	if want := "the worker died while draining: life 1: was killed by SIGKILL after 0s"; s.m.LastError != want || s.m.Restart.Detail != want {
+		t.Errorf("it says %q, its account %q; want %q", s.m.LastError, s.m.Restart.Detail, want)
+	}
+	s.when(Event{Kind: EventReclaimed}).then(BackingOff, "")
+
+	s = newStory(t).when(Event{Kind: EventBoot}).when(Event{Kind: EventStarted, PID: 101})
+	s.when(Event{Kind: EventNotReady, Why: "port 8001 belongs to nginx"}).then(Terminating, "mark terminate")
+	s.when(Event{Kind: EventExited, Exit: Exit{Known: true, Code: 1, Unasked: true}}).then(Reclaiming, "kill reclaim")
+	if want := "start life 1: port 8001 belongs to nginx"; s.m.LastError != want || s.m.Failures != 1 {
+		t.Errorf("it says %q after %d failures, want %q after 1", s.m.LastError, s.m.Failures, want)
+	}
+}
+
+func TestWhatMadeAStopSlowIsInTheAccount(t *testing.T) {
+	s := newStory(t).serves()
+	s.when(byHand).held(0).due().then(Killing, "kill")
+	s.exited(0)
+	if got, want := s.m.Restart.Detail, "the worker ignored SIGTERM for 30s"; got != want {
+		t.Errorf("after KILL its account says %q, want %q", got, want)
+	}
+
+	s = newStory(t).serves()
+	s.m.Limits.StopGrace = time.Second
+	s.when(byHand).held(0).exited(0)
+	if got := s.m.Deadline - s.now; got != time.Second {
+		t.Errorf("children that outlive a worker get %v, want the stop grace, 1s", got)
+	}
+	s.now = s.m.Deadline
+	s.when(Event{Kind: EventTimer, Why: "yes (PID 123, state R)"}).then(Purging, "kill reclaim")
+	if got, want := s.m.Restart.Detail, "what it had started outlived the worker: yes (PID 123, state R)"; got != want {
+		t.Errorf("its account says %q, want %q", got, want)
+	}
+
+	s = newStory(t).serves()
+	s.exited(1).due()
+	if got := s.m.Restart.Detail; !strings.HasPrefix(got, "life 1: exited 1") {
+		t.Errorf("children that outlive a crash are its account's cause: %q", got)
+	}
+}
+
 func TestProgressPushesTheStartDeadline(t *testing.T) {
 	s := newStory(t)
 	s.when(Event{Kind: EventBoot}).when(Event{Kind: EventStarted, PID: 101})

@@ -32,21 +32,48 @@ func (t *turn) terminate() {
 	t.do(EffectTerminate)
 }
 
-// kill is what comes after the grace.
+// kill is for a main process that won't end by itself.
 func (t *turn) kill() {
 	t.enter(Killing)
 	t.wait(t.m.Limits.KillPatience)
 	t.do(EffectKill)
 }
 
-// exitedAsAsked is the exit that was asked for: neither its code nor what it said meanwhile tells anything.
-func exitedAsAsked(t *turn) { t.reclaim() }
+// exitedAsAsked is the exit that was asked for: neither its code nor what it said meanwhile tells anything. Of one that came before
+// it was asked for, the gate may have heard first: the streams ended with the worker, so there was none in the way of stopping it.
+func exitedAsAsked(t *turn) {
+	switch {
+	case !t.e.Exit.Unasked:
+		t.reclaim()
+	case t.m.Failed || t.m.Served < t.m.Launched: // it served nobody, and why it failed is booked
+		t.do(EffectKill)
+		t.reclaim()
+	default:
+		crashed(t)
+	}
+}
 
-// reclaim waits for what the main process left behind.
+// reclaim waits for what the main process left behind. It gets no longer than the main process would have.
 func (t *turn) reclaim() {
 	t.enter(Reclaiming)
-	t.wait(t.m.Limits.ReclaimTime)
+	t.wait(min(t.m.Limits.ReclaimTime, t.m.Limits.StopGrace))
 	t.do(EffectReclaim)
+}
+
+// outstayed is what comes after the grace.
+func outstayed(t *turn) {
+	t.remark(fmt.Sprintf("the worker ignored SIGTERM for %v", t.now-t.m.Since))
+	t.kill()
+}
+
+// outlived is for those who are there long after their main process.
+func outlived(t *turn) {
+	why := "what it had started outlived the worker"
+	if t.e.Why != "" {
+		why += ": " + t.e.Why
+	}
+	t.remark(why)
+	t.purge()
 }
 
 // purge kills (again) what is still alive.
@@ -62,7 +89,11 @@ func reclaimFailed(t *turn) { t.explain(fmt.Sprintf("reclaim life %d: %s", t.m.L
 
 // reclaimOverdue gives the life up, but not its place.
 func reclaimOverdue(t *turn) {
-	t.abandon(fmt.Sprintf("life %d can't be ended: processes of it are alive %v after KILL", t.m.Life, t.m.Limits.ReclaimTime))
+	why := fmt.Sprintf("life %d can't be ended: processes of it are alive %v after KILL", t.m.Life, t.m.Limits.ReclaimTime)
+	if t.e.Why != "" {
+		why += ": " + t.e.Why
+	}
+	t.abandon(why)
 }
 
 // abandon ends without knowing that nothing of the life is alive: the machine will look again before it starts another.

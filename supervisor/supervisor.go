@@ -148,7 +148,7 @@ func (s *Supervisor) handle(l letter) {
 		s.question, s.unquestion = context.WithCancel(s.ctx)
 	}
 	noted := s.note()
-	s.report(before, now)
+	s.report(before, l.Event, now)
 	for _, e := range effects {
 		s.perform(e, noted)
 	}

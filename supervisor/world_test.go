@@ -49,6 +49,7 @@ type proc struct {
 	stuck           bool // in the kernel: KILL does nothing yet
 	ready, opened   bool
 	watched, waited bool // the runner asked for its exit, for its end altogether
+	told            bool // to end, while its main process lived
 	cutting         bool // its streams were cut since the gate was last opened for it
 }
 
@@ -269,6 +270,7 @@ func (w *world) end(f Effect, p *proc) {
 	if n := w.gate.inFlight[f.Life]; p.main && n > 0 && !p.cutting {
 		w.fail("%v of life %d with %d streams in flight", f.Kind, f.Life, n)
 	}
+	p.told = p.told || p.main
 	if f.Kind == EffectKill && !p.stuck && w.chance(80) {
 		p.main, p.kids = false, false
 		w.tellEnds(f.Life)
@@ -280,7 +282,7 @@ func (w *world) tellEnds(life Life) {
 	p := w.procs[life]
 	if p.watched && !p.main {
 		p.watched = false
-		w.post(Event{Kind: EventExited, Life: life, Exit: Exit{Known: true, Code: w.rng.IntN(2), LastLines: []string{"bye"}}})
+		w.post(Event{Kind: EventExited, Life: life, Exit: Exit{Known: true, Code: w.rng.IntN(2), Unasked: !p.told, LastLines: []string{"bye"}}})
 	}
 	if p.waited && !p.alive() {
 		p.waited = false

@@ -37,7 +37,7 @@ func TestKillReachesAllThatTheWorkerStarted(t *testing.T) {
 				if isAlive(pid) || isAlive(p.PID()) {
 					t.Errorf("after kill and reclaim: worker alive %v, helper alive %v", isAlive(p.PID()), isAlive(pid))
 				}
-				if exit := exitOf(t, p); exit.Signal != "SIGKILL" {
+				if exit := exitOf(t, p); exit.Signal != "SIGKILL" || exit.Unasked {
 					t.Errorf("the worker %v, want killed by SIGKILL", exit)
 				}
 			})

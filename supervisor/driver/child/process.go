@@ -21,6 +21,7 @@ type process struct {
 	at    supervisor.Upstream
 	main  *pidfd // nil: the main process was gone when we found the life
 	began time.Time
+	told  atomic.Bool // to end, while it lived
 
 	pending atomic.Pointer[string] // what Ready or Reclaim waits for; nil: nothing that is known
 
@@ -58,6 +59,7 @@ func (p *process) ended() supervisor.Exit {
 	default:
 		exit.Known, exit.Code = true, status.ExitStatus()
 	}
+	exit.Unasked = p.main != nil && !p.told.Load()
 	p.d.output.settle()
 	exit.LastLines = p.lastLines()
 	return exit
@@ -115,14 +117,26 @@ func (p *process) Terminate() error {
 	if p.main == nil {
 		return nil
 	}
+	p.tell()
 	if err := p.main.signal(syscall.SIGTERM); err != nil && !isGone(err) {
 		return fmt.Errorf("terminate worker: %w", err)
 	}
 	return nil
 }
 
+// tell notes that the main process ends by our word from here on, unless it has ended already.
+func (p *process) tell() {
+	gone := true
+	if err := p.main.control(func(fd int) { gone = readable(fd) }); err == nil && !gone {
+		p.told.Store(true)
+	}
+}
+
 // Kill kills all of the life: its cgroup, its group, and whatever else belongs to it.
 func (p *process) Kill() error {
+	if p.main != nil {
+		p.tell()
+	}
 	return p.id.kill(p.main)
 }
 

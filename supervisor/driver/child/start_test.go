@@ -23,10 +23,10 @@ func TestExitTellsHowAndWithWhatWords(t *testing.T) {
 		deeds []string
 		want  supervisor.Exit
 	}{
-		{"a code", []string{"say:loading", "shout:CUDA out of memory", "exit:7"}, supervisor.Exit{Known: true, Code: 7, LastLines: []string{"loading", "CUDA out of memory"}}},
-		{"zero", []string{"exit:0"}, supervisor.Exit{Known: true}},
-		{"a signal", []string{"say:a", "kill:9"}, supervisor.Exit{Known: true, Signal: "SIGKILL", LastLines: []string{"a"}}},
-		{"its last words are heard after a flood", []string{"flood:3", "say:the end", "exit:1"}, supervisor.Exit{Known: true, Code: 1}},
+		{"a code", []string{"say:loading", "shout:CUDA out of memory", "exit:7"}, supervisor.Exit{Known: true, Code: 7, Unasked: true, LastLines: []string{"loading", "CUDA out of memory"}}},
+		{"zero", []string{"exit:0"}, supervisor.Exit{Known: true, Unasked: true}},
+		{"a signal", []string{"say:a", "kill:9"}, supervisor.Exit{Known: true, Signal: "SIGKILL", Unasked: true, LastLines: []string{"a"}}},
+		{"its last words are heard after a flood", []string{"flood:3", "say:the end", "exit:1"}, supervisor.Exit{Known: true, Code: 1, Unasked: true}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -223,14 +223,30 @@ func TestTerminateReachesTheMainProcessOnly(t *testing.T) {
 	if err := p.Terminate(); err != nil {
 		t.Fatal(err)
 	}
-	if exit := exitOf(t, p); !exit.Known || exit.Code != 0 || exit.Signal != "" {
-		t.Errorf("a worker that ends well at TERM %v, want exited 0", exit)
+	if exit := exitOf(t, p); !exit.Known || exit.Code != 0 || exit.Signal != "" || exit.Unasked {
+		t.Errorf("a worker that ends well at TERM %v, unasked: %v; want exited 0, asked", exit, exit.Unasked)
 	}
 	if !isAlive(pid) {
 		t.Error("TERM reached the helper of the worker, too")
 	}
 	if err := p.Terminate(); err != nil {
 		t.Errorf("terminate again, when it is gone: %v", err)
+	}
+}
+
+// TERM may be sent to a worker whose death nobody has heard of yet. It did not die of that.
+func TestADeathBeforeTermIsUnasked(t *testing.T) {
+	r := newRig(t, nil)
+	p := r.begin(1)
+	if err := unix.Kill(p.PID(), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "its death", func() bool { return !isAlive(p.PID()) })
+	if err := p.Terminate(); err != nil {
+		t.Fatal(err)
+	}
+	if exit := exitOf(t, p); exit.Signal != "SIGKILL" || !exit.Unasked {
+		t.Errorf("it %v, unasked: %v; want killed by SIGKILL, unasked", exit, exit.Unasked)
 	}
 }
 
