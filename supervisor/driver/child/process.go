@@ -124,10 +124,14 @@ func (p *process) Terminate() error {
 	return nil
 }
 
-// tell notes that the main process ends by our word from here on, unless it has ended already.
+// exiting is PF_EXITING in the flags of proc_pid_stat(5) (linux/sched.h). A process has it before its sockets close, and a big one
+// for seconds before it is gone.
+const exiting = 0x4
+
+// tell notes that the main process ends by our word from here on, unless it is ending already.
 func (p *process) tell() {
-	gone := true
-	if err := p.main.control(func(fd int) { gone = readable(fd) }); err == nil && !gone {
+	stat, alive := statOf(p.id.main)
+	if alive && stat.Starttime == p.id.start && stat.Flags&exiting == 0 {
 		p.told.Store(true)
 	}
 }
