@@ -264,10 +264,11 @@ func (h *house) close() {
 	id := identity{mark: mark{name: "test", note: h.note, life: note.Life}, main: note.PID, start: note.Start}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	if err := id.kill(nil); err != nil {
+	victims, err := id.kill(nil)
+	if err != nil {
 		h.t.Error(err)
 	}
-	if err := id.reclaim(ctx, func(string) {}); err != nil {
+	if err := id.reclaim(ctx, victims, func(string) {}); err != nil {
 		h.t.Error(err)
 	}
 }

@@ -14,8 +14,9 @@ import (
 const killRounds = 50
 
 // kill sends KILL to every process of the life, and looks again until it finds none that it has not killed. main is
-// the main process; nil: it is not known.
-func (id identity) kill(main *pidfd) error {
+// the main process; nil: it is not known. It returns whom it killed: they take their time to die, and some of them can't
+// be recognised any more as soon as those before them are gone.
+func (id identity) kill(main *pidfd) (victims []member, err error) {
 	living, err := id.living() // first of all: a child is recognised by its parent only as long as that lives
 	id.group.kill()
 	if main != nil {
@@ -25,7 +26,7 @@ func (id identity) kill(main *pidfd) error {
 	var failed []error
 	for range killRounds {
 		if err != nil {
-			return err
+			return victims, err
 		}
 		fresh := false
 		for _, m := range living {
@@ -33,16 +34,17 @@ func (id identity) kill(main *pidfd) error {
 				continue
 			}
 			fresh, killed[m.incarnation] = true, true
+			victims = append(victims, m)
 			if err := m.kill(); err != nil {
 				failed = append(failed, err)
 			}
 		}
 		if !fresh {
-			return errors.Join(failed...)
+			return victims, errors.Join(failed...)
 		}
 		living, err = id.living()
 	}
-	return errors.New("it starts processes faster than they can be killed")
+	return victims, errors.New("it starts processes faster than they can be killed")
 }
 
 // kill kills this process and never another that has got its PID.
@@ -64,8 +66,14 @@ func (m member) kill() error {
 	return nil
 }
 
-// reclaim waits until no process of the life lives, and tells for whom. When ctx ends first, its error names them.
-func (id identity) reclaim(ctx context.Context, waitsFor func(names string)) error {
+// reclaim waits until the victims of a kill are gone and no process of the life lives, and tells for whom. When ctx ends
+// first, its error names them.
+func (id identity) reclaim(ctx context.Context, victims []member, waitsFor func(names string)) error {
+	for _, m := range victims {
+		if err := m.waitGone(ctx); err != nil {
+			return fmt.Errorf("still alive: %v: %w", m, err)
+		}
+	}
 	for {
 		living, err := id.living()
 		if err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -24,6 +26,9 @@ type process struct {
 	told  atomic.Bool // to end, while it lived
 
 	pending atomic.Pointer[string] // what Ready or Reclaim waits for; nil: nothing that is known
+
+	mu      sync.Mutex // guards victims
+	victims []member   // of Kill
 
 	gone   chan struct{}   // closed when exit and failed are set
 	exit   supervisor.Exit // written by watch, before gone is closed
@@ -141,13 +146,20 @@ func (p *process) Kill() error {
 	if p.main != nil {
 		p.tell()
 	}
-	return p.id.kill(p.main)
+	victims, err := p.id.kill(p.main)
+	p.mu.Lock()
+	p.victims = append(p.victims, victims...)
+	p.mu.Unlock()
+	return err
 }
 
 // Reclaim returns nil when nothing of the life is alive.
 func (p *process) Reclaim(ctx context.Context) error {
 	p.pending.Store(nil) // what it lacked to be ready, if it never was
-	if err := p.id.reclaim(ctx, p.waitsFor); err != nil {
+	p.mu.Lock()
+	victims := slices.Clone(p.victims)
+	p.mu.Unlock()
+	if err := p.id.reclaim(ctx, victims, p.waitsFor); err != nil {
 		return err
 	}
 	p.pending.Store(nil)

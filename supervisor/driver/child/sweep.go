@@ -24,11 +24,12 @@ func (d *Driver) sweep(ctx context.Context) error {
 	}
 	for _, id := range strays {
 		d.opts.Log.Warn("kill a worker that an earlier sidecar left", "life", id.mark.life, "pid", id.main)
-		if err := id.kill(nil); err != nil {
+		victims, err := id.kill(nil)
+		if err != nil {
 			return err
 		}
 		patient, cancel := context.WithTimeout(ctx, sweepPatience)
-		err := id.reclaim(patient, func(string) {})
+		err = id.reclaim(patient, victims, func(string) {})
 		cancel()
 		if err != nil {
 			return err
