@@ -85,7 +85,7 @@ const endPatience = 30 * time.Second
 func (g *gate) run(ctx context.Context) (*GateReport, error) {
 	began := time.Now()
 	r := &g.report
-	r.Options = g.opts
+	r.Options, r.Found = g.opts, map[string]int64{}
 
 	g.load = StartLoad(ctx, g.crowd())
 	err := g.deaths(ctx)
