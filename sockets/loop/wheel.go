@@ -19,7 +19,11 @@ func NewWheel(now int64) *Wheel { return &Wheel{tick: now / int64(TickEvery)} }
 
 // Schedule fires key at the first tick that is not before at (nanoseconds).
 func (w *Wheel) Schedule(key uint64, at int64) {
-	tick := max((at+int64(TickEvery)-1)/int64(TickEvery), w.tick+1)
+	tick := at / int64(TickEvery)
+	if at%int64(TickEvery) > 0 {
+		tick++
+	}
+	tick = max(tick, w.tick+1)
 	b := &w.buckets[tick%wheelSize]
 	*b = append(*b, entry{key, tick})
 }
