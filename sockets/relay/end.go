@@ -219,7 +219,9 @@ func (l *lane) clientGone(c *conn) {
 		}
 		fallthrough
 	case arena.Relay, arena.Flush:
-		c.r.Outcome, c.r.Cause = arena.ClientGone, arena.NoCause
+		if c.r.Outcome != arena.Cut { // what was cut stays so, whether or not its client waited for the news
+			c.r.Outcome, c.r.Cause = arena.ClientGone, arena.NoCause
+		}
 		l.record(c)
 	case arena.Head, arena.Linger, arena.Ended:
 	}
