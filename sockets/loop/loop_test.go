@@ -90,6 +90,7 @@ func watch(t *testing.T, p *Poller, fd int32, token uint64, events uint32) {
 // next waits for an event with a token.
 func next(t *testing.T, told <-chan []Event, token uint64) uint32 {
 	t.Helper()
+	deadline := time.After(10 * time.Second)
 	for {
 		select {
 		case events := <-told:
@@ -98,7 +99,7 @@ func next(t *testing.T, told <-chan []Event, token uint64) uint32 {
 					return e.Events
 				}
 			}
-		case <-time.After(10 * time.Second):
+		case <-deadline:
 			t.Fatalf("nothing is told of %#x", token)
 		}
 	}
