@@ -30,7 +30,7 @@ const (
 	// Magic marks the arena for the keeper and for us, in all layouts.
 	Magic = keeper.Magic
 	// Layout is the version of everything behind the first page. Change it with any change of a struct here.
-	Layout = 1
+	Layout = 2
 
 	// InSize is how far a slot reads ahead in one direction, and so what a head may measure.
 	InSize = 64 << 10

@@ -90,8 +90,8 @@ func TestTheLayoutIsTheOneOfItsNumber(t *testing.T) {
 	}
 	walk(reflect.TypeFor[Slot]())
 	walk(reflect.TypeFor[header]())
-	if got, want := sum.Sum32(), uint32(0xca1f0724); Layout != 1 || got != want {
-		t.Errorf("layout %d has the sum %#x, want %#x for layout 1", Layout, got, want)
+	if got, want := sum.Sum32(), uint32(0xca1f0724); Layout != 2 || got != want {
+		t.Errorf("layout %d has the sum %#x, want %#x for layout 2", Layout, got, want)
 	}
 }
 
@@ -199,8 +199,8 @@ func TestWhatIsNoArenaIsRefused(t *testing.T) {
 	}{
 		"half-made":         {func(a *Arena) { a.Page().Magic = 0 }, false, ""},
 		"another's":         {func(a *Arena) { a.Page().Magic = 0x6f6d656761 }, true, "0x6f6d656761"},
-		"an older layout":   {func(a *Arena) { a.Page().Layout = Layout - 1 }, true, "layout 0, this program knows 1"},
-		"a newer layout":    {func(a *Arena) { a.Page().Layout = Layout + 1 }, true, "layout 2, this program knows 1"},
+		"an older layout":   {func(a *Arena) { a.Page().Layout = Layout - 1 }, true, "layout 1, this program knows 2"},
+		"a newer layout":    {func(a *Arena) { a.Page().Layout = Layout + 1 }, true, "layout 3, this program knows 2"},
 		"more slots":        {func(a *Arena) { a.header().slots = 3 }, true, "3 slots"},
 		"fewer slots":       {func(a *Arena) { a.header().slots = 1 }, true, "1 slots"},
 		"a negative number": {func(a *Arena) { a.header().slots = -1 << 40 }, true, "slots"},

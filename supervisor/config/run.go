@@ -11,20 +11,25 @@ import (
 // Run is one sidecar as it shall run: Settings that were found good, with everything implied filled in.
 type Run struct {
 	Name     string
-	Listen   string  // HOST:PORT
+	Mode     Mode
+	Fronts   []Front // at least one
 	Upstream Address // zero: each life gets a free port, where Command has {port}
 	// Control is the absolute path of the control socket. Worker sockets ({socket}) lie in the same directory.
 	Control string
 	HTTP    string // HOST:PORT, or empty: off
 	Drain   time.Duration
 	// Hold is how long a new stream waits at most while no life serves; 0: it is refused at once.
-	Hold           time.Duration
-	StartDeadline  time.Duration
-	StopGrace      time.Duration
-	Heartbeat      time.Duration // 0: none
-	Probe          Probe
-	State          string // absolute path of the ledger's directory
-	MaxConnections int
+	Hold          time.Duration
+	StartDeadline time.Duration
+	StopGrace     time.Duration
+	Heartbeat     time.Duration // 0: none
+	Probe         Probe
+	State         string // absolute path of the ledger's directory
+	Ready         Ready
+	Queue         Queue
+	Replay        Replay
+	Limits        Limits
+	Pulse         Pulse
 	// Command is empty where somebody else runs the worker. Where Upstream is zero Fill puts a life's port into it; else
 	// it has no placeholders any more.
 	Command []string
@@ -42,20 +47,16 @@ var namePattern = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 // that holds all of them; the Run is then of no use.
 func (s Settings) Resolve(h Host) (Run, error) {
 	var p Problems
-	r := Run{
-		Name:           s.Name,
-		Drain:          s.Drain,
-		StartDeadline:  s.StartDeadline,
-		StopGrace:      s.StopGrace,
-		Heartbeat:      s.Heartbeat,
-		MaxConnections: s.MaxConnections,
-		Command:        slices.Clone(s.Command),
-	}
+	r := DefaultParts()
+	r.Name = s.Name
+	r.Drain, r.StartDeadline, r.StopGrace, r.Heartbeat = s.Drain, s.StartDeadline, s.StopGrace, s.Heartbeat
+	r.Limits.Connections = s.MaxConnections
+	r.Command = slices.Clone(s.Command)
 
 	nameGood := CheckName(s.Name) == nil
 	p.add("--name", s.Name, CheckName(s.Name))
 	p.add("--listen", s.Listen, checkListen(s.Listen))
-	r.Listen = s.Listen
+	r.Fronts = []Front{DefaultFront(s.Listen)}
 	if s.HTTP != HTTPOff && s.HTTP != "" {
 		p.add("--http", s.HTTP, checkListen(s.HTTP))
 		r.HTTP = s.HTTP

@@ -31,21 +31,17 @@ func TestDefaultsAreGood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Run{
-		Name:           "default",
-		Listen:         ":8000",
-		Upstream:       Address{Network: "tcp", Addr: "127.0.0.1:8001"},
-		Control:        "/run/autoglm-sidecar/default.sock",
-		HTTP:           "127.0.0.1:9700",
-		Drain:          2 * time.Minute,
-		Hold:           17 * time.Minute,
-		StartDeadline:  15 * time.Minute,
-		StopGrace:      30 * time.Second,
-		Heartbeat:      10 * time.Second,
-		Probe:          Probe{Kind: "tcp"},
-		State:          "/var/lib/autoglm-sidecar/default",
-		MaxConnections: 4096,
-	}
+	want := DefaultParts()
+	want.Name = "default"
+	want.Fronts = []Front{DefaultFront(":8000")}
+	want.Upstream = Address{Network: "tcp", Addr: "127.0.0.1:8001"}
+	want.Control = "/run/autoglm-sidecar/default.sock"
+	want.HTTP = "127.0.0.1:9700"
+	want.Drain, want.Hold = 2*time.Minute, 17*time.Minute
+	want.StartDeadline, want.StopGrace = 15*time.Minute, 30*time.Second
+	want.Heartbeat = 10 * time.Second
+	want.Probe = Probe{Kind: "tcp"}
+	want.State = "/var/lib/autoglm-sidecar/default"
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("defaults (-want +got):\n%s", d)
 	}

@@ -79,7 +79,7 @@ func Run(ctx context.Context, c config.Run, o Options) error {
 	if d.keeper, err = keeper.Start(); err != nil {
 		return err
 	}
-	o.Log.Info("starting", "version", o.Version, "name", c.Name, "listen", c.Listen, "keeper", d.keeper.String())
+	o.Log.Info("starting", "version", o.Version, "name", c.Name, "listen", c.Fronts[0].Listen, "keeper", d.keeper.String())
 	if err := d.build(ctx); err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (d *daemon) build(ctx context.Context) error {
 	if reason, halted := keeper.CrashLoop(a.Page(), monotonic()); halted {
 		return d.giveUp(ctx, reason)
 	}
-	if d.front, err = sockets.Listen(ctx, "front", keeper.FrontFD, d.Listen); err != nil {
+	if d.front, err = sockets.Listen(ctx, "front", keeper.FrontFD, d.Fronts[0].Listen); err != nil {
 		return err
 	}
 	if err := kernel.NoticeTheVanished(d.front.FD); err != nil {

@@ -21,14 +21,14 @@ const (
 func (d *daemon) slots() int {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > 1<<30 {
-		return d.MaxConnections
+		return d.Limits.Connections
 	}
 	most := max(1, (int(limit.Cur)-descriptorsSpare)/descriptorsEach)
-	if most < d.MaxConnections {
+	if most < d.Limits.Connections {
 		d.Log.Warn("fewer connections than --max-connections: the limit of open files (ulimit -n, LimitNOFILE=) is too low",
-			"connections", most, "wanted", d.MaxConnections, "files", limit.Cur)
+			"connections", most, "wanted", d.Limits.Connections, "files", limit.Cur)
 	}
-	return min(most, d.MaxConnections)
+	return min(most, d.Limits.Connections)
 }
 
 // openMemory finds the arena that an earlier runner left, or makes one. found says which.
