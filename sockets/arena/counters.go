@@ -62,6 +62,12 @@ type Counters struct {
 	Shed        atomic.Int64 // idle connections closed because slots ran out
 	Stalled     atomic.Int64 // times that a front stopped accepting because none could be had
 
+	Gaps     Histogram[GapScale]     // between two sends to a client of one event stream
+	Holds    Histogram[HoldScale]    // how long streams waited for a life
+	Queued   Histogram[QueueScale]   // how long streams waited for their turn while a life served
+	Firsts   Histogram[FirstScale]   // from a request's arrival to the first byte of its answer, all waits included
+	Connects Histogram[ConnectScale] // of connections to the worker
+
 	// What take-overs found and mended.
 	Mended     atomic.Int64 // streams that went on
 	Untaken    atomic.Int64 // bytes taken and not noted

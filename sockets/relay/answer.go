@@ -94,6 +94,7 @@ func (l *lane) judgeAnswer(c *conn) (moved bool) {
 	if compact(&c.r.Down, c.areas.DownOut, c.slot.Noted.DownGiven) {
 		l.commit(c)
 	}
+	begun := c.r.Has(arena.AnswerBegun)
 	for c.r.Phase == arena.Relay {
 		var went bool
 		if c.r.Has(arena.AnswerBegun) {
@@ -110,7 +111,9 @@ func (l *lane) judgeAnswer(c *conn) (moved bool) {
 		rewindIn(&c.r.Down, c.slot.Noted.DownTaken)
 		l.commit(c)
 		if c.r.Has(arena.EventStream) {
-			arena.Max(&l.count.LongestGap, l.now-c.lastToken)
+			if begun {
+				l.gap(l.now - c.lastToken)
+			}
 			c.lastToken = l.now
 		}
 	}
@@ -186,6 +189,13 @@ func (l *lane) beginAnswer(c *conn, q *http1.Response) {
 		}
 	}
 	c.lastSent, c.lastToken = l.now, l.now
+	l.count.Firsts.Observe(l.now - r.Arrived)
+}
+
+// gap notes how long a client of an event stream has waited for its next piece.
+func (l *lane) gap(ns int64) {
+	arena.Max(&l.count.LongestGap, ns)
+	l.count.Gaps.Observe(ns)
 }
 
 func (c *conn) sayHead(head []byte, q *http1.Response, e http1.ResponseEdit) {

@@ -172,15 +172,22 @@ func (l *lane) granted(g gate.Grant) {
 		return
 	}
 	if g.Verdict == gate.Pass {
-		l.heldSince(c.r.Arrived, l.now)
+		l.holdEnded(c)
 		l.begin(c, l.headAgain(c), g.Life)
 	} else {
+		l.holdEnded(c)
 		l.refuse(c, 503, "worker_unavailable", l.gate.Stats().Reason)
 	}
 	l.work(c)
 }
 
-// heldSince notes how long a stream waited.
+// holdEnded notes how long a stream waited, however its wait has ended.
+func (l *lane) holdEnded(c *conn) {
+	l.heldSince(c.r.Arrived, l.now)
+	l.count.Holds.Observe(l.now - c.r.Arrived)
+}
+
+// heldSince notes the longest waits.
 func (l *lane) heldSince(arrived, now int64) {
 	arena.Max(&l.count.LongestHold, now-arrived)
 	arena.Max(&l.count.HoldEver, now-arrived)
@@ -257,6 +264,7 @@ func (l *lane) connect(c *conn) bool {
 		return false
 	}
 	c.connected, c.retries = true, 0
+	l.count.Connects.Observe(l.now - c.since)
 	if c.r.Has(arena.Continue) { // now the body will be read
 		c.r.Clear(arena.Continue)
 		if c.r.Minor >= 1 && len(c.unjudgedUp()) == 0 {
@@ -317,7 +325,7 @@ func (l *lane) again(c *conn) {
 func (l *lane) entered(c *conn, verdict gate.Verdict, life int64) {
 	switch verdict {
 	case gate.Pass:
-		l.heldSince(c.r.Arrived, l.now)
+		l.holdEnded(c)
 		l.begin(c, l.headAgain(c), life)
 	case gate.Held:
 	default:
@@ -331,6 +339,6 @@ func (l *lane) holdOver(c *conn) {
 		return // its grant is in the mail
 	}
 	c.retryAt = 0
-	l.heldSince(c.r.Arrived, l.now)
+	l.holdEnded(c)
 	l.refuse(c, 503, "worker_unavailable", "the worker did not come back within the time that requests are held")
 }
