@@ -13,7 +13,7 @@ import (
 	"autoglm-sidecar/health"
 )
 
-// Options are what a Supervisor is made of. All are needed but Restarts and Watch.
+// Options are what a Supervisor is made of. All are needed but Restarts, Orphan and Watch.
 type Options struct {
 	Gate    Gate
 	Driver  Driver
@@ -25,8 +25,10 @@ type Options struct {
 	Seed    uint64 // of the back-off's jitter
 	Log     *slog.Logger
 
-	Restarts int64          // the last ID in the journal: a new machine's restarts are numbered from the next
-	Watch    []func(Change) // called for each change, in order, on a goroutine that may be kept waiting
+	Restarts int64 // the last ID in the journal: a new machine's restarts are numbered from the next
+	// Orphan says what an earlier sidecar left, which a machine without a record begins with; nil: nothing.
+	Orphan func() (Orphan, error)
+	Watch  []func(Change) // called for each change, in order, on a goroutine that may be kept waiting
 }
 
 // Supervisor owns the machine of one worker.
@@ -82,6 +84,12 @@ func New(o Options) (*Supervisor, error) {
 		if m, err = ReadRecord(record); err != nil {
 			return nil, err
 		}
+	} else if o.Orphan != nil {
+		orphan, err := o.Orphan()
+		if err != nil {
+			return nil, err
+		}
+		m.adopt(orphan, o.Clock())
 	}
 	m.Limits = o.Limits
 	s := &Supervisor{

@@ -78,7 +78,7 @@ func StartSidecar(ctx context.Context, opts SidecarOptions) (*Sidecar, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a directory: %w", err)
 	}
-	s := &Sidecar{program: opts.Program, dir: dir, control: filepath.Join(dir, "control.sock"), exited: make(chan struct{})}
+	s := &Sidecar{program: opts.Program, dir: dir, control: filepath.Join(dir, "control.sock")}
 	if err := s.start(opts); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -90,11 +90,13 @@ func StartSidecar(ctx context.Context, opts SidecarOptions) (*Sidecar, error) {
 }
 
 func (s *Sidecar) start(opts SidecarOptions) (err error) {
-	if s.Address, err = freeAddress(); err != nil {
-		return err
-	}
-	if s.log, err = os.Create(filepath.Join(s.dir, "output")); err != nil {
-		return fmt.Errorf("make the output file: %w", err)
+	if s.Address == "" {
+		if s.Address, err = freeAddress(); err != nil {
+			return err
+		}
+		if s.log, err = os.Create(filepath.Join(s.dir, "output")); err != nil {
+			return fmt.Errorf("make the output file: %w", err)
+		}
 	}
 	worker := "127.0.0.1:{port}"
 	if opts.Unix {
@@ -111,11 +113,31 @@ func (s *Sidecar) start(opts SidecarOptions) (err error) {
 	if err := s.keeper.Start(); err != nil {
 		return fmt.Errorf("start the sidecar: %w", err)
 	}
+	s.exited = make(chan struct{})
 	go func() {
 		s.exitErr = s.keeper.Wait()
 		close(s.exited)
 	}()
 	return nil
+}
+
+// KillBoth kills keeper and runner, so that no worker has anybody in front of it any more.
+func (s *Sidecar) KillBoth(ctx context.Context) error {
+	st, err := s.ask(ctx)
+	if err != nil {
+		return fmt.Errorf("ask for the runner: %w", err)
+	}
+	err = errors.Join(s.keeper.Process.Kill(), Kill.Strike(st.Runner))
+	<-s.exited
+	return err
+}
+
+// Again starts a sidecar in the place of one that was killed, and waits until it serves.
+func (s *Sidecar) Again(ctx context.Context, opts SidecarOptions) error {
+	if err := s.start(opts); err != nil {
+		return err
+	}
+	return s.awaitServing(ctx)
 }
 
 // freeAddress is a loopback port that nobody uses at this moment.

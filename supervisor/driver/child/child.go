@@ -7,8 +7,8 @@
 // it from any other process. A life is more than its main process: whatever that has started belongs to it, however far
 // it has run away (members.go), and a life is over only when none of it lives (kill.go).
 //
-// start.go and find.go are the two ways to get a life; ready.go says when it serves; process.go is what the supervisor
-// holds in its hand.
+// start.go and find.go are the two ways to get a life; orphan.go is for a life that has lost keeper and runner both;
+// ready.go says when it serves; process.go is what the supervisor holds in its hand.
 package child
 
 import (

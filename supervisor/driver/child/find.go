@@ -18,7 +18,6 @@ import (
 // noted here and what the processes themselves carry. It is true also for a life whose main process is gone while
 // others of it live: its Wait returns at once.
 func (d *Driver) Find(ctx context.Context, life supervisor.Life, pid int) (supervisor.Process, bool, error) {
-	d.swept = true // the record outlived the last runner, so no life was ever lost from sight
 	p, err := d.find(ctx, life, pid)
 	if p == nil {
 		return nil, false, err
@@ -77,7 +76,11 @@ func (d *Driver) adopt(m mark, pid int, start uint64, main pidfd, noted note) (*
 		main.close()
 		return nil, fmt.Errorf("process %d is alive, and where it listens was noted nowhere", pid)
 	}
-	return d.hold(identity{mark: m, main: pid, start: start, group: findCgroup(m, pid), keeper: d.opts.Keeper}, at, &main), nil
+	id := identity{mark: m, main: pid, start: start, group: findCgroup(m, pid), keeper: d.opts.Keeper}
+	if err := d.hear(id, noted.Output); err != nil { // it may have to wait for a reader, and serves until then
+		d.opts.Log.Error("what the worker prints is heard no more", "life", m.life, "pid", pid, "error", err)
+	}
+	return d.hold(id, at, &main), nil
 }
 
 // remains returns the life whose main process is gone, if anything of it lives; nil: nothing does. A PID that was not

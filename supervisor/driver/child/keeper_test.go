@@ -129,6 +129,11 @@ func obey(d *Driver, p supervisor.Process, command string, found *supervisor.Pro
 		} else if err == nil {
 			return "missing"
 		}
+	case "orphan":
+		var o supervisor.Orphan
+		if o, err = d.Orphan(); err == nil {
+			return fmt.Sprintf("orphan %d %d", o.Life, o.PID)
+		}
 	case "half":
 		env := append(os.Environ(), halfVariable+"="+os.Args[2]+".go")
 		sys := &syscall.SysProcAttr{Cloneflags: unix.CLONE_PARENT, Setsid: true}

@@ -7,19 +7,24 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"autoglm-sidecar/supervisor"
 )
 
 // note is what the next runner must know of a life beyond its number and PID: that it is this very process, and where
 // it listens. A worker can wipe its environment (setproctitle), but not this file. It lies in the runtime directory and
-// is written once a life.
+// is written when a life begins and when it is ready.
 type note struct {
 	Life     supervisor.Life     `json:"life"`
 	PID      int                 `json:"pid"`
 	Start    uint64              `json:"start"` // in clock ticks since boot
 	Boot     string              `json:"boot"`  // of which boot
 	Upstream supervisor.Upstream `json:"upstream"`
+	// For a sidecar that comes after keeper and runner were killed together (orphan.go).
+	Command string        `json:"command"` // digest of what was executed, and where
+	Output  uint64        `json:"output"`  // inode of the pipe that it prints to
+	Ready   time.Duration `json:"ready"`   // how long that took; 0: it was never seen to be
 }
 
 // write replaces the note as a whole. It need not outlive the machine, so nothing is synced.

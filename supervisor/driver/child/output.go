@@ -17,17 +17,21 @@ import (
 // us to read. The pipe lies at descriptors that outlive us, both ends, so that our death is no EPIPE to the worker and
 // the next runner reads on. What was read goes to the tail first and then, line by line, to the sink; where the sink
 // is slower than the worker, lines are dropped and the count of them is said.
+//
+// The worker has the pipe open for reading, too. So even where keeper and runner are killed together, what it prints is
+// no SIGPIPE and no EPIPE, which end many a worker: it finds its place in the pipe, and waits when that is full, until
+// the next sidecar takes the pipe over (orphan.go).
 type output struct {
-	file  *os.File // our duplicate of the reading end
-	write int      // the writing end, for the worker
-	own   bool     // the pipe is ours alone and is closed with us
-	tail  *Tail
-	sink  *sink
+	read, write int  // the ends
+	own         bool // the pipe is ours alone and is closed with us
+	tail        *Tail
+	sink        *sink
 
 	bytes   atomic.Int64 // read so far
 	closing atomic.Bool  // ends a read that a flood keeps from ending
 
 	mu      sync.Mutex // guards what follows; whoever holds it reads, so that bytes are taken in their order
+	file    *os.File   // our duplicate of the reading end
 	buf     []byte
 	partial []byte            // the line that has not ended yet
 	heard   func(line []byte) // is told each whole line while a life gets ready; nil: nobody asks
@@ -40,32 +44,99 @@ const (
 
 // openOutput takes the pipe at the two descriptors, or makes one if they are 0.
 func openOutput(read, write int, tail *Tail, to io.Writer) (*output, error) {
-	o := &output{write: write, own: write == 0, tail: tail, sink: newSink(to), buf: make([]byte, 64<<10)}
+	o := &output{read: read, write: write, own: write == 0, tail: tail, sink: newSink(to), buf: make([]byte, 64<<10)}
 	if o.own {
 		var ends [2]int
 		if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
 			return nil, fmt.Errorf("make the pipe of the worker's output: %w", err)
 		}
-		read, o.write = ends[0], ends[1]
-		_, _ = unix.FcntlInt(uintptr(read), unix.F_SETPIPE_SZ, pipeSize) // refused to users with many pipes; then it has 64 KiB
-		defer unix.Close(read)
+		o.read, o.write = ends[0], ends[1]
+		_, _ = unix.FcntlInt(uintptr(o.read), unix.F_SETPIPE_SZ, pipeSize) // refused to users with many pipes; then it has 64 KiB
 	}
-	fd, err := unix.FcntlInt(uintptr(read), unix.F_DUPFD_CLOEXEC, 3)
+	file, err := o.reader()
 	if err != nil {
-		return nil, fmt.Errorf("duplicate descriptor %d of the worker's output: %w", read, err)
+		o.closeOwn()
+		return nil, err
+	}
+	o.file = file
+	go o.sink.run()
+	return o, nil
+}
+
+// reader duplicates the reading end.
+func (o *output) reader() (*os.File, error) {
+	fd, err := unix.FcntlInt(uintptr(o.read), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, fmt.Errorf("duplicate descriptor %d of the worker's output: %w", o.read, err)
 	}
 	if err := unix.SetNonblock(fd, true); err != nil { // of the reading end only: the worker's end blocks
 		unix.Close(fd)
 		return nil, fmt.Errorf("read the worker's output: %w", err)
 	}
-	o.file = os.NewFile(uintptr(fd), "worker output")
-	go o.sink.run()
-	return o, nil
+	return os.NewFile(uintptr(fd), "worker output"), nil
+}
+
+func (o *output) current() *os.File {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.file
+}
+
+// forWorker opens the pipe once more, for a worker to print to and to hold on to.
+func (o *output) forWorker() (*os.File, error) {
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", o.write), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open the pipe of the worker's output: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "worker output"), nil
+}
+
+// inode tells the pipe from any other on this machine; 0: it can't be told.
+func (o *output) inode() uint64 {
+	var stat unix.Stat_t
+	if unix.Fstat(o.read, &stat) != nil {
+		return 0
+	}
+	return stat.Ino
+}
+
+// take goes on with another pipe, which some process has open at path, and leaves its ends where those of the old one
+// lay. The reading end comes last: by it a runner that comes after us sees whether all of this was done.
+func (o *output) take(path string) error {
+	for _, end := range []struct{ mode, at int }{{unix.O_WRONLY, o.write}, {unix.O_RDONLY | unix.O_NONBLOCK, o.read}} {
+		fd, err := unix.Open(path, end.mode|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("open %s: %w", path, err)
+		}
+		err = unix.Dup3(fd, end.at, unix.O_CLOEXEC)
+		unix.Close(fd)
+		if err != nil {
+			return fmt.Errorf("put %s at descriptor %d: %w", path, end.at, err)
+		}
+	}
+	file, err := o.reader()
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	old := o.file
+	o.file = file
+	o.mu.Unlock()
+	return old.Close() // run goes on with the new one
 }
 
 // run reads until close.
 func (o *output) run() error {
-	raw, err := o.file.SyscallConn()
+	for {
+		file := o.current()
+		if err := o.readAll(file); file == o.current() {
+			return err
+		}
+	}
+}
+
+func (o *output) readAll(file *os.File) error {
+	raw, err := file.SyscallConn()
 	if err != nil {
 		return err
 	}
@@ -84,7 +155,7 @@ func (o *output) run() error {
 // settle takes what lies in the pipe now before it returns: the last words of a worker that is gone, also where run
 // has not been woken yet. It does not go on for ever where a child of that worker prints without end.
 func (o *output) settle() {
-	if raw, err := o.file.SyscallConn(); err == nil {
+	if raw, err := o.current().SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) { _, _ = o.empty(int(fd), 2*pipeSize) })
 	}
 }
@@ -177,9 +248,14 @@ func beginning(m mark) string { return fmt.Sprintf("--- life %d begins ---", m.l
 
 func (o *output) close() {
 	o.closing.Store(true)
-	o.file.Close()
+	o.current().Close()
+	o.closeOwn()
+	o.sink.close()
+}
+
+func (o *output) closeOwn() {
 	if o.own {
+		unix.Close(o.read)
 		unix.Close(o.write)
 	}
-	o.sink.close()
 }

@@ -47,6 +47,9 @@ func (p *process) Ready(ctx context.Context, progress func(what string)) error {
 	if p.isGone() && errors.Is(err, context.Canceled) {
 		return p.endedTooEarly(ctx)
 	}
+	if err == nil {
+		p.noteReady()
+	}
 	return err
 }
 

@@ -55,7 +55,8 @@ func (d *Driver) Start(ctx context.Context, life supervisor.Life) (supervisor.Pr
 	if stat, alive := statOf(pid); alive {
 		id.start = stat.Starttime
 	}
-	if err := (note{Life: life, PID: pid, Start: id.start, Upstream: at}).write(d.opts.Note); err != nil {
+	noted := note{Life: life, PID: pid, Start: id.start, Upstream: at, Command: digest(command), Output: d.output.inode()}
+	if err := noted.write(d.opts.Note); err != nil {
 		d.opts.Log.Warn("the next runner has to find this life by its environment alone", "life", life, "error", err)
 	}
 	return d.hold(id, at, &main), nil
@@ -81,14 +82,19 @@ func (d *Driver) clone(program string, command, env []string) (pid int, main pid
 	if err := unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return 0, pidfd{}, fmt.Errorf("keep open descriptors from the worker (needs Linux 5.11): %w", err)
 	}
+	out, err := d.output.forWorker()
+	if err != nil {
+		return 0, pidfd{}, err
+	}
+	defer out.Close()
 	fd := -1
 	sys := &syscall.SysProcAttr{Setsid: true, PidFD: &fd}
 	if d.exits != nil {
 		sys.Cloneflags = unix.CLONE_PARENT
 		d.exits.forget()
 	}
-	out := uintptr(d.output.write)
-	pid, err = syscall.ForkExec(program, command, &syscall.ProcAttr{Env: env, Files: []uintptr{null.Fd(), out, out}, Sys: sys})
+	files := []uintptr{null.Fd(), out.Fd(), out.Fd()}
+	pid, err = syscall.ForkExec(program, command, &syscall.ProcAttr{Env: env, Files: files, Sys: sys})
 	if err != nil {
 		return 0, pidfd{}, execError(command[0], err)
 	}
