@@ -18,10 +18,11 @@ const (
 	Age                   // it has run for as long as it may
 )
 
-const numReasons = int(Age) + 1
+// NumReasons is how many there are, NoReason included.
+const NumReasons = int(Age) + 1
 
 // reasonNames are the words that people, metrics and the ledger see.
-var reasonNames = [numReasons]string{
+var reasonNames = [NumReasons]string{
 	NoReason:       "",
 	Operator:       "operator",
 	Config:         "config",
@@ -36,7 +37,7 @@ var reasonNames = [numReasons]string{
 
 // String gives the reason's name; NoReason's is empty.
 func (r Reason) String() string {
-	if int(r) < numReasons {
+	if int(r) < NumReasons {
 		return reasonNames[r]
 	}
 	return fmt.Sprintf("reason(%d)", uint8(r))

@@ -5,8 +5,8 @@ import "testing"
 // The names are kept in ledgers and dashboards: changing one is changing a format.
 func TestReasonNamesAreTheDesigns(t *testing.T) {
 	want := []string{"", "operator", "config", "memory_forecast", "memory_limit", "unhealthy", "hung", "crashed", "gpu_fault", "age"}
-	if len(want) != numReasons {
-		t.Fatalf("%d reasons, the test knows %d", numReasons, len(want))
+	if len(want) != NumReasons {
+		t.Fatalf("%d reasons, the test knows %d", NumReasons, len(want))
 	}
 	for i, name := range want {
 		text, err := Reason(i).MarshalText()
@@ -26,7 +26,7 @@ func TestReasonNamesAreTheDesigns(t *testing.T) {
 
 func TestOnlyGraveReasonsMayCut(t *testing.T) {
 	grave := map[Reason]bool{MemoryLimit: true, Unhealthy: true, Hung: true, GPUFault: true}
-	for i := range numReasons {
+	for i := range NumReasons {
 		if r := Reason(i); r.MayCut() != grave[r] {
 			t.Errorf("%v.MayCut() = %v, want %v", r, r.MayCut(), grave[r])
 		}

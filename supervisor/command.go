@@ -14,12 +14,16 @@ func restart(t *turn) {
 		t.refuse(no)
 		return
 	}
+	if by := t.m.withholds(t.e.Reason); by != NotWithheld {
+		t.withhold(by)
+		return
+	}
 	if t.e.Reason.ByHand() {
 		t.m.Want = WantRun
 	}
 	joined := t.m.Restart.ID != 0 || t.m.Phase() == PhaseStarting
 	if t.m.Restart.ID == 0 {
-		t.account(t.e.Reason, t.e.By)
+		t.account(t.e.Reason, t.e.By, t.e.Why)
 	}
 	if joined {
 		t.m.Restart.Joined++
@@ -50,9 +54,9 @@ func (t *turn) refusal() string {
 func (t *turn) refuse(why string) { t.effect(Effect{Kind: EffectAnswer, Ask: t.e.Ask, Why: why}) }
 
 // account opens the account of a restart.
-func (t *turn) account(reason health.Reason, by string) {
+func (t *turn) account(reason health.Reason, by, why string) {
 	t.m.Restarts++
-	t.m.Restart = Restart{ID: t.m.Restarts, Revision: 1, Reason: reason, By: by, From: t.m.Life, Asked: t.now}
+	t.m.Restart = Restart{ID: t.m.Restarts, Revision: 1, Reason: reason, By: by, Why: why, From: t.m.Life, Asked: t.now}
 	if t.m.Phase() == PhaseStarting {
 		t.m.Restart.From, t.m.Restart.To, t.m.Restart.Starts = t.m.Life-1, t.m.Life, 1
 	}

@@ -33,7 +33,7 @@ func (t *turn) ended(what string, since time.Duration) string {
 // fail books a crash: it opens the account of the restart that follows, unless one is under way, and sets what to wait before it.
 func (t *turn) fail(why string) {
 	if t.m.Restart.ID == 0 {
-		t.account(health.Crashed, "")
+		t.account(health.Crashed, "", oneLine(why))
 	}
 	t.explain(why)
 	t.m.Failed = true

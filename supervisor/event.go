@@ -12,7 +12,7 @@ type EventKind uint8
 // Wishes, and what else means the same in every state. They name no life: Event.Life is 0.
 const (
 	EventBoot      EventKind = iota // a runner begins, with a new machine or the one from the record; comes first and once
-	EventRestart                    // By, Reason, Now, Ask
+	EventRestart                    // By, Reason, Why, Now, Ask
 	EventStop                       // a person wants it stopped: Now, Ask
 	EventStart                      // a person wants it started: Ask
 	EventLeave                      // the sidecar is to end
@@ -91,7 +91,7 @@ type Event struct {
 type EffectKind uint8
 
 const (
-	EffectAnswer    EffectKind = iota // tell who asked: Ask, Restart, Joined, Why it is refused
+	EffectAnswer    EffectKind = iota // tell who asked: Ask, Restart, Joined, Why it is refused, and if by trust, Withheld
 	EffectLaunch                      // start Life: EventStarted or EventStartFailed
 	EffectFind                        // look for Life by PID: EventFound, EventMissing or EventFindFailed
 	EffectWatch                       // wait for the end of Life's main process: EventExited
@@ -146,6 +146,8 @@ type Effect struct {
 	Barrier uint32
 	Cause   CutCause
 	Why     string
+
+	Withheld Withheld
 }
 
 // turn is one step while it is being taken.

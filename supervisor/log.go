@@ -21,6 +21,10 @@ func LogChanges(log *slog.Logger) func(Change) {
 		}
 		message := "trouble with the worker"
 		switch {
+		case c.Withheld != NotWithheld:
+			level, message = slog.LevelWarn, "would restart the worker"
+			attrs = append(attrs, slog.String("reason", c.Restart.Reason.String()), slog.String("by", c.Restart.By),
+				slog.String("seen", c.Restart.Why), slog.String("withheld", c.Withheld.String()))
 		case c.Unrecorded:
 			message = "restart not recorded"
 			attrs = append(attrs, slog.Int64("restart", c.Restart.ID))
@@ -55,6 +59,9 @@ func account(r Restart) []slog.Attr {
 	}
 	if r.By != "" {
 		attrs = append(attrs, slog.String("by", r.By))
+	}
+	if r.Why != "" {
+		attrs = append(attrs, slog.String("why", r.Why))
 	}
 	if r.InTheWay != 0 {
 		attrs = append(attrs, slog.Int("in_the_way", r.InTheWay))

@@ -49,6 +49,7 @@ func TestEachTroubleIsOneWarning(t *testing.T) {
 				s := h.run(func(o *Options) { o.Watch = append(o.Watch, LogChanges(log)) })
 				h.pass(time.Second)
 				h.restarted(s, operator)
+				h.pass(0) // until the ledger has answered
 				h.end(s)
 				var warned []string
 				for line := range strings.Lines(out.String()) {

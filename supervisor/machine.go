@@ -118,7 +118,7 @@ const (
 const numWants = int(WantLeave) + 1
 
 // Machine is all that the supervisor knows of the worker's life, as a plain value: it can be copied, compared and, but for
-// Limits and Booted, written down for the next runner. All times are Clock's.
+// Limits, Observe and Booted, written down for the next runner. All times are Clock's.
 type Machine struct {
 	State State
 	Life  Life          // the last that was started or noted; 0: none ever
@@ -152,13 +152,16 @@ type Machine struct {
 	Crashes  Crashes
 	Seed     uint64 // of the jitter
 
+	Would Would // restarts that were decided on and not carried out
+
 	Restarts   int64   // the last ID given to one
 	Ended      int64   // how many have ended
 	Unrecorded Restart // ended, and the journal has not said yet that it has it
 	LastError  string
 
-	Limits Limits
-	Booted bool
+	Limits  Limits
+	Observe bool // mode observe
+	Booted  bool
 }
 
 // Phase is the public phase. While a new runner looks for a life, people see the phase that the old one left it in.

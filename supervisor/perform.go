@@ -57,9 +57,11 @@ func (s *Supervisor) answer(effects []Effect) {
 			continue
 		}
 		a := answer{asked: Asked{Restart: e.Restart, Joined: e.Joined, Life: e.Life}}
-		switch e.Why {
-		case "":
-		case byLeaving:
+		switch {
+		case e.Withheld != NotWithheld:
+			a = answer{err: e.Withheld.err(e.Why)}
+		case e.Why == "":
+		case e.Why == byLeaving:
 			a = answer{err: ErrLeaving}
 		default:
 			a = answer{err: Refusal(e.Why)}
@@ -215,12 +217,14 @@ func (s *Supervisor) report(before Machine, e Event, now time.Duration) {
 	switch {
 	case e.Kind == EventTrouble && e.Restart != 0:
 		c.Why, c.Unrecorded, c.Restart = e.Why, true, Restart{ID: e.Restart}
+	case e.Kind == EventRestart && s.m.Would != before.Would:
+		c.Withheld, c.Restart = s.m.withholds(e.Reason), Restart{Reason: e.Reason, By: e.By, Why: e.Why}
 	case s.m.LastError != before.LastError:
 		c.Why = s.m.LastError
 	case before.State == Reclaiming && s.m.State == Purging && e.Why != "":
 		c.Why = "still alive: " + e.Why
 	}
-	if c.From != c.To || c.Why != "" {
+	if c.From != c.To || c.Why != "" || c.Withheld != NotWithheld {
 		s.changes.put(c)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"math"
 	"time"
 	"unicode/utf8"
+
+	"autoglm-sidecar/health"
 )
 
 // The machine's record: what a runner leaves to the next.
@@ -18,12 +20,13 @@ import (
 
 // MaxRecord bounds a record in bytes. It is kept by what is written: texts are cut short, counts stop at 2^31-1, and only the
 // crashes of the last hour matter.
-const MaxRecord = 1024
+const MaxRecord = 2048
 
 const (
-	recordVersion = 1
+	recordVersion = 2
 	maxError      = 200 // bytes of LastError
 	maxDetail     = 96  // of Restart.Detail
+	maxWhy        = 160 // of Restart.Why
 	maxBy         = 32  // of Restart.By
 )
 
@@ -95,6 +98,7 @@ func (r *record) machine(m *Machine) {
 	long(r, &m.Ended)
 	r.restart(&m.Unrecorded)
 	r.text(&m.LastError, maxError)
+	r.would(&m.Would)
 }
 
 func (r *record) restart(s *Restart) {
@@ -105,6 +109,7 @@ func (r *record) restart(s *Restart) {
 	long(r, &s.Revision)
 	small(r, &s.Reason, 1<<8)
 	r.text(&s.By, maxBy)
+	r.text(&s.Why, maxWhy)
 	long(r, &s.From)
 	long(r, &s.To)
 	count(r, &s.Starts)
@@ -146,6 +151,29 @@ func (r *record) crashes(c *Crashes) {
 			c[i] = time.Duration(at) * time.Second
 		}
 		newer = at
+	}
+}
+
+// would keeps the counts that are not 0, each behind its reason.
+func (r *record) would(w *Would) {
+	n := uint64(0)
+	for _, of := range w {
+		if of != 0 {
+			n++
+		}
+	}
+	r.uint(&n, uint64(len(w)))
+	reason := health.Reason(0)
+	for range n {
+		for r.writing && w[reason] == 0 {
+			reason++
+		}
+		small(r, &reason, len(w))
+		if r.bad {
+			return
+		}
+		count(r, &w[reason])
+		reason++
 	}
 }
 

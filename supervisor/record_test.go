@@ -14,7 +14,7 @@ import (
 func fullest() Machine {
 	long := strings.Repeat("ä", 1000)
 	r := Restart{
-		ID: math.MaxInt64, Revision: math.MaxInt64, Reason: health.MemoryForecast, By: long, From: math.MaxInt64, To: math.MaxInt64,
+		ID: math.MaxInt64, Revision: math.MaxInt64, Reason: health.MemoryForecast, By: long, Why: long, From: math.MaxInt64, To: math.MaxInt64,
 		Starts: math.MaxInt, Joined: math.MaxInt, Asked: math.MaxInt64, Took: math.MaxInt64, Open: math.MaxInt, InTheWay: math.MaxInt,
 		Result: Overtaken, Detail: long,
 	}
@@ -27,6 +27,9 @@ func fullest() Machine {
 		Restart: r, Unrecorded: r, Barrier: math.MaxUint32, Launched: math.MaxInt64, Served: math.MaxInt64, Warmup: math.MaxInt64,
 		Failures: math.MaxInt, Backoff: math.MaxInt64, Seed: math.MaxUint64, Restarts: math.MaxInt64, Ended: math.MaxInt64,
 		LastError: long,
+	}
+	for i := range m.Would {
+		m.Would[i] = math.MaxUint32
 	}
 	for i := range m.Crashes {
 		m.Crashes[i] = math.MaxInt64 - time.Duration(i)*time.Minute
@@ -54,6 +57,8 @@ func TestTheRecordHoldsEverything(t *testing.T) {
 		m.Crashes.add(time.Hour + time.Duration(i)*time.Minute)
 	}
 	m.Restart.Joined, m.Restart.Detail, m.Restart.Open, m.Restart.Starts, m.Restart.To = 2, "life 2: exited 1", 212, 3, 4
+	m.Restart.Why = "no byte from 3 streams for 2m"
+	m.Would[health.Hung], m.Would[health.Age] = 2, 1
 	m.Restart.Spent = Spent{PhaseDraining: 5, PhaseStarting: 6}
 	m.Unrecorded = m.Restart
 	m.Unrecorded.ID, m.Unrecorded.Result, m.Unrecorded.Took, m.Unrecorded.InTheWay = 3, Postponed, time.Hour, 7

@@ -17,11 +17,12 @@ type Restart struct {
 	ID       int64         `json:"id"` // 0: none
 	Revision int64         `json:"revision"`
 	Reason   health.Reason `json:"reason"`
-	By       string        `json:"by,omitempty"` // who asked, as in "uid 0"
-	From     Life          `json:"from"`         // the life replaced; 0: there was none
-	To       Life          `json:"to"`           // the last that was started for it; 0: none yet
-	Starts   int           `json:"starts"`       // lives started for it; more than one: the others failed
-	Joined   int           `json:"joined"`       // others that asked for it while it was under way
+	By       string        `json:"by,omitempty"`  // who asked, as in "uid 0"
+	Why      string        `json:"why,omitempty"` // what was seen, in one line
+	From     Life          `json:"from"`          // the life replaced; 0: there was none
+	To       Life          `json:"to"`            // the last that was started for it; 0: none yet
+	Starts   int           `json:"starts"`        // lives started for it; more than one: the others failed
+	Joined   int           `json:"joined"`        // others that asked for it while it was under way
 	Begun    time.Time     `json:"begun,omitzero"`
 	Asked    time.Duration `json:"-"`        // when, by Clock
 	Took     time.Duration `json:"took_ns"`  // in all, once it has ended
@@ -103,6 +104,7 @@ type Change struct {
 
 	Spent      time.Duration // in From, where To is another
 	Unrecorded bool          // Restart could not be kept: Why
+	Withheld   Withheld      // Restart was decided on and is not carried out; its ID is 0
 }
 
 func nameOf(names []string, i uint8) string {

@@ -30,6 +30,9 @@ type Status struct {
 	Restart  Restart   // under way, its account so far; ID 0: none
 	Ended    []Restart // the last few that this runner saw, newest first
 	Restarts int64     // that have ended
+
+	Observe bool  // mode observe
+	Would   Would // restarts that were decided on and not carried out, by any runner
 }
 
 const endedKept = 8
@@ -48,6 +51,7 @@ func (s *Supervisor) picture() *snapshot {
 		Phase: m.Phase(), State: m.State, Since: s.wall(m.Since), Life: m.Life, PID: m.PID, Progress: s.progress.words(),
 		EverServed: m.Served != 0, Warmup: m.Warmup, Leaving: m.Want == WantLeave, LastError: m.LastError, LastExit: s.lastExit,
 		Restart: s.dated(m.Restart), Ended: slices.Clone(s.ended), Restarts: m.Ended,
+		Observe: m.Observe, Would: m.Would,
 	}}
 	if s.process != nil {
 		p.process = s.process

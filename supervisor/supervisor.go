@@ -23,6 +23,7 @@ type Options struct {
 	Journal Journal
 	Limits  Limits
 	Seed    uint64 // of the back-off's jitter
+	Observe bool   // mode observe: of the restarts, only a person's and those after a crash are carried out
 	Log     *slog.Logger
 
 	Restarts int64 // the last ID in the journal: a new machine's restarts are numbered from the next
@@ -91,7 +92,7 @@ func New(o Options) (*Supervisor, error) {
 		}
 		m.adopt(orphan, o.Clock())
 	}
-	m.Limits = o.Limits
+	m.Limits, m.Observe = o.Limits, o.Observe
 	s := &Supervisor{
 		options: o, m: m, record: record, done: make(chan struct{}), asks: map[int64]chan<- answer{},
 		mail: newMailbox[letter](), changes: newMailbox[Change](),
@@ -203,7 +204,8 @@ func (s *Supervisor) note() error {
 // RestartOptions say what restart is wanted.
 type RestartOptions struct {
 	Reason health.Reason // Operator for a person
-	By     string        // who asks, as in "uid 0"
+	By     string        // who asks, as in "uid 0" or "pulse"
+	Why    string        // what was seen; one line of it is kept
 	Now    bool          // cut the streams in the way at once
 }
 
@@ -226,10 +228,10 @@ type Refusal string
 func (r Refusal) Error() string { return string(r) }
 
 // Restart asks for a new life and returns as soon as the restart has begun, or was joined if one was under way. The error may be
-// ErrLeaving or a Refusal.
+// ErrLeaving, a Refusal, or ErrObserving, wrapped or not, of a restart that would have been: it was counted.
 func (s *Supervisor) Restart(ctx context.Context, o RestartOptions) (Asked, error) {
 	reply := make(chan answer, 1)
-	s.mail.put(letter{Event: Event{Kind: EventRestart, Reason: o.Reason, By: o.By, Now: o.Now}, reply: reply})
+	s.mail.put(letter{Event: Event{Kind: EventRestart, Reason: o.Reason, By: o.By, Why: oneLine(o.Why), Now: o.Now}, reply: reply})
 	select {
 	case a := <-reply:
 		return a.asked, a.err

@@ -59,7 +59,9 @@ func told(effects []Effect) string {
 			word = fmt.Sprintf("journal{%v}", f.Ended.Result)
 		case EffectAnswer:
 			word = "answer{taken}"
-			if f.Why != "" {
+			if f.Withheld != NotWithheld {
+				word = "answer{withheld}"
+			} else if f.Why != "" {
 				word = "answer{refused}"
 			} else if f.Joined {
 				word = "answer{joined}"

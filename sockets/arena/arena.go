@@ -42,7 +42,7 @@ const (
 	// OutputSize is how much of the worker's last output is kept.
 	OutputSize = 64 << 10
 	// RecordSize bounds the machine's record.
-	RecordSize = 1024
+	RecordSize = 2048
 
 	pageSize   = 4096
 	slotSize   = 1024

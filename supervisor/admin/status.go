@@ -17,15 +17,19 @@ type Status struct {
 	State string `json:"state"` // the machine's inner state, for developers
 	// Ready reports whether a new stream will be answered: by the life that serves, or after a hold by one that
 	// follows a life that served.
-	Ready     bool    `json:"ready"`
-	Halted    string  `json:"halted,omitempty"` // why it was given up; only restart goes on from here
-	Life      int64   `json:"life"`
-	Worker    Worker  `json:"worker"`
-	Gate      Gate    `json:"gate"`
-	Streams   Streams `json:"streams"`
-	Restarts  int64   `json:"restarts"` // that ended, since the keeper started
-	LastError string  `json:"last_error"`
-	Ahead     Ahead   `json:"ahead"` // what a restart would mean if it were asked for now
+	Ready   bool    `json:"ready"`
+	Halted  string  `json:"halted,omitempty"` // why it was given up; only restart goes on from here
+	Life    int64   `json:"life"`
+	Worker  Worker  `json:"worker"`
+	Gate    Gate    `json:"gate"`
+	Streams Streams `json:"streams"`
+	Mode    string  `json:"mode"` // act or observe
+	// WouldRestart counts, by reason, the restarts that were decided on and withheld.
+	WouldRestart map[string]int64 `json:"would_restart"`
+
+	Restarts  int64  `json:"restarts"` // that ended, since the keeper started
+	LastError string `json:"last_error"`
+	Ahead     Ahead  `json:"ahead"` // what a restart would mean if it were asked for now
 }
 
 // Worker is the worker of the current life.

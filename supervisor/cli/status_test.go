@@ -129,8 +129,8 @@ func TestNamesOfStatusJSON(t *testing.T) {
 	}
 	for object, want := range map[string][]string{
 		"": {
-			"ahead", "gate", "keeper", "last_error", "life", "listen", "name", "phase", "ready", "restarts", "runner",
-			"since", "state", "streams", "take_overs", "version", "worker",
+			"ahead", "gate", "keeper", "last_error", "life", "listen", "mode", "name", "phase", "ready", "restarts", "runner",
+			"since", "state", "streams", "take_overs", "version", "worker", "would_restart",
 		},
 		"worker":  {"driver", "last_exit", "pid", "since", "upstream"},
 		"gate":    {"held", "in_flight", "longest_hold_ms", "state"},

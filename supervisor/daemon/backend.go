@@ -63,6 +63,7 @@ func (b backend) Status() admin.Status {
 		Streams: admin.Streams{
 			Open: traffic.Streams, OldestMS: traffic.Oldest.Milliseconds(), Outcomes: traffic.Counts.Outcomes, Cuts: traffic.Counts.Cuts,
 		},
+		Mode: string(b.Mode), WouldRestart: named(life.Would),
 		Restarts: life.Restarts, LastError: life.LastError,
 		Ahead: admin.AheadOf(traffic.Streams, traffic.Oldest, b.Drain, life.Warmup),
 	}
@@ -74,6 +75,17 @@ func (b backend) Status() admin.Status {
 	}
 	s.Ready = traffic.Gate.State == gate.Open || traffic.Gate.State == gate.Holding && life.EverServed && !life.Leaving && b.Hold > 0
 	return s
+}
+
+// named are the reasons for which a restart was withheld, and how often.
+func named(would supervisor.Would) map[string]int64 {
+	counts := map[string]int64{}
+	for reason, n := range would {
+		if n != 0 {
+			counts[health.Reason(reason).String()] = int64(n)
+		}
+	}
+	return counts
 }
 
 // Restart implements admin.Backend.

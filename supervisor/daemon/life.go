@@ -41,7 +41,7 @@ func (d *daemon) buildLife() error {
 	limits.Drain, limits.StartDeadline, limits.StopGrace = d.Drain, d.StartDeadline, d.StopGrace
 	s, err := supervisor.New(supervisor.Options{
 		Gate: d.gateway, Driver: driver, Record: d.arena.Machine(), Clock: monotonic, Traffic: d.traffic, Journal: journal,
-		Limits: limits, Seed: rand.Uint64(), Log: d.Log, Restarts: last, Orphan: driver.Orphan,
+		Limits: limits, Seed: rand.Uint64(), Observe: d.Mode == config.Observe, Log: d.Log, Restarts: last, Orphan: driver.Orphan,
 		Watch: []func(supervisor.Change){supervisor.LogChanges(d.Log)},
 	})
 	if err != nil {
