@@ -21,6 +21,7 @@ type answer struct {
 	turn     int           // the choice whose event is next
 	k        int           // the first token of that event
 	total    int           // tokens sent, of all choices
+	came     time.Duration // when the question was there, on the pacer's clock
 	base     time.Duration // when token 0 is due, on the pacer's clock
 	armed    bool          // the fault is still to come
 	at       int           // the token where it comes
@@ -63,7 +64,7 @@ const (
 // newAnswer prepares the answer to a question that came at now.
 func newAnswer(d dialect, way Stream, http10, closes bool, now time.Duration) *answer {
 	a := &answer{
-		dialect: d, way: way, http10: http10, base: now + time.Duration(way.Prefill),
+		dialect: d, way: way, http10: http10, came: now, base: now + time.Duration(way.Prefill),
 		framing: way.Framing, choices: make([]choice, d.question.choices), armed: way.Fault != FaultNone,
 	}
 	for i := range a.choices {
@@ -251,9 +252,9 @@ func (a *answer) nextTokens(dst []byte) ([]byte, move) {
 // tokenEvent builds the event with the next tokens of the choice whose turn it is, and passes the turn on.
 func (a *answer) tokenEvent(text []byte, tokens int, finish string) []byte {
 	c := &a.choices[a.turn]
+	a.event = a.appendDelta(a.event[:0], a.turn, text, finish, c.said, c.said+tokens)
 	c.said += tokens
 	a.total += tokens
-	a.event = a.appendDelta(a.event[:0], a.turn, text, finish, c.said)
 	c.over = finish != finishNone
 	for range a.choices { // to the next that is not over
 		if a.turn++; a.turn == len(a.choices) {
@@ -268,6 +269,14 @@ func (a *answer) tokenEvent(text []byte, tokens int, finish string) []byte {
 		a.phase = phaseUsage
 	}
 	return a.event
+}
+
+// reason is with what an answer that has ended did: the finish reason of its first choice.
+func (a *answer) reason() string {
+	if a.aborting {
+		return finishAbort
+	}
+	return a.choices[0].finish(a.choices[0].said)
 }
 
 // finish is the reason with which a choice ends once it said that many slots.
@@ -321,7 +330,7 @@ func (a *answer) whole(dst []byte) ([]byte, move) {
 		if !a.aborting {
 			c.said = c.slots
 		}
-		said[i] = spoken{text: a.appendText(nil, i, 0, c.said, fault), finish: c.finish(c.said)}
+		said[i] = spoken{text: a.appendText(nil, i, 0, c.said, fault), tokens: c.said, finish: c.finish(c.said)}
 		if a.aborting {
 			said[i].finish = finishAbort
 		}

@@ -9,7 +9,7 @@ import (
 // ask makes an answer to a question, 10 s after the pacer's clock began.
 func ask(t *testing.T, body, switches string) *answer {
 	t.Helper()
-	q, err := parseQuestion([]byte(body), false, "m")
+	q, _, err := parseQuestion([]byte(body), false, "m")
 	if err != nil {
 		t.Fatal(err)
 	}

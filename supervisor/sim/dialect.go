@@ -40,11 +40,13 @@ func (d *dialect) appendRole(dst []byte, choice int) []byte {
 	}
 	dst = append(dst, `,"system_fingerprint":"`...)
 	dst = append(dst, d.life...)
-	return append(dst, `","prompt_token_ids":null}`+"\n\n"...)
+	dst = append(dst, `","prompt_token_ids":`...)
+	dst = d.appendPromptIDs(dst)
+	return append(dst, "}\n\n"...)
 }
 
-// appendDelta appends an event with text (escaped) of a choice that has tokens in all by then.
-func (d *dialect) appendDelta(dst []byte, choice int, text []byte, finish string, tokens int) []byte {
+// appendDelta appends an event with text (escaped) of a choice: its tokens from to end.
+func (d *dialect) appendDelta(dst []byte, choice int, text []byte, finish string, from, end int) []byte {
 	dst = d.appendEventHead(dst)
 	dst = append(dst, `{"index":`...)
 	dst = strconv.AppendInt(dst, int64(choice), 10)
@@ -56,16 +58,23 @@ func (d *dialect) appendDelta(dst []byte, choice int, text []byte, finish string
 		if finish != finishNone {
 			dst = append(dst, `,"stop_reason":null`...)
 		}
-		dst = append(dst, `,"token_ids":null}]`...)
+		dst = append(dst, `,"token_ids":`...)
 	} else {
 		dst = append(dst, `,"text":"`...)
 		dst = append(dst, text...)
 		dst = append(dst, `","logprobs":null,"finish_reason":`...)
 		dst = appendFinish(dst, finish)
-		dst = append(dst, `,"stop_reason":null,"prompt_token_ids":null,"token_ids":null}]`...)
+		dst = append(dst, `,"stop_reason":null,"prompt_token_ids":`...)
+		if from == 0 {
+			dst = d.appendPromptIDs(dst)
+		} else {
+			dst = append(dst, "null"...)
+		}
+		dst = append(dst, `,"token_ids":`...)
 	}
+	dst = append(d.appendTokenIDs(dst, choice, from, end), "}]"...)
 	if d.usageEach {
-		dst = d.appendUsage(dst, tokens)
+		dst = d.appendUsage(dst, end)
 	}
 	return d.appendEventTail(dst)
 }
@@ -115,9 +124,47 @@ func (d *dialect) appendUsage(dst []byte, tokens int) []byte {
 	return append(dst, '}')
 }
 
+// appendPromptIDs appends the ids of the prompt's tokens, or null where nobody asked for them.
+func (d *dialect) appendPromptIDs(dst []byte) []byte {
+	if d.promptIDs == nil {
+		return append(dst, "null"...)
+	}
+	dst = append(dst, '[')
+	for i, id := range d.promptIDs {
+		dst = appendID(dst, i, id)
+	}
+	return append(dst, ']')
+}
+
+// appendTokenIDs appends the ids of a choice's tokens from to end, its end token included, or null.
+func (d *dialect) appendTokenIDs(dst []byte, choice, from, end int) []byte {
+	if d.promptIDs == nil {
+		return append(dst, "null"...)
+	}
+	tokens, _ := d.length(choice)
+	dst = append(dst, '[')
+	for k := from; k < end; k++ {
+		id := endID
+		if k < tokens {
+			id = d.seed.piece(choice, k)
+		}
+		dst = appendID(dst, k-from, id)
+	}
+	return append(dst, ']')
+}
+
+// appendID appends number i of a list of ids.
+func appendID(dst []byte, i, id int) []byte {
+	if i > 0 {
+		dst = append(dst, ',')
+	}
+	return strconv.AppendInt(dst, int64(id), 10)
+}
+
 // spoken is what one choice of a plain JSON answer holds.
 type spoken struct {
 	text   []byte // escaped
+	tokens int    // the end token included
 	finish string
 }
 
@@ -145,9 +192,10 @@ func (d *dialect) appendWhole(dst []byte, choices []spoken, tokens int) []byte {
 		}
 		dst = append(dst, `,"logprobs":null,"finish_reason":`...)
 		dst = appendFinish(dst, choice.finish)
-		dst = append(dst, `,"stop_reason":null,"token_ids":null`...)
+		dst = append(dst, `,"stop_reason":null,"token_ids":`...)
+		dst = d.appendTokenIDs(dst, i, 0, choice.tokens)
 		if !d.chat {
-			dst = append(dst, `,"prompt_logprobs":null,"prompt_token_ids":null`...)
+			dst = d.appendPromptIDs(append(dst, `,"prompt_logprobs":null,"prompt_token_ids":`...))
 		}
 		dst = append(dst, '}')
 	}
@@ -157,7 +205,7 @@ func (d *dialect) appendWhole(dst []byte, choices []spoken, tokens int) []byte {
 	dst = d.appendUsage(dst, tokens)
 	dst = append(dst[:len(dst)-1], `,"prompt_tokens_details":null}`...)
 	if d.chat {
-		dst = append(dst, `,"prompt_logprobs":null,"prompt_token_ids":null`...)
+		dst = d.appendPromptIDs(append(dst, `,"prompt_logprobs":null,"prompt_token_ids":`...))
 	}
 	return append(dst, `,"kv_transfer_params":null}`...)
 }

@@ -4,7 +4,9 @@
 //
 // # What it serves
 //
-//	GET  /health                empty: 200, or 503 before it is ready and while it drains
+//	GET  /health, /ping         empty: 200, or 503 before it is ready and while it drains
+//	GET  /health_generate       likewise, but it asks the engine first, as SGLang's does
+//	GET  /metrics               vLLM's names, labels and shapes, and what is true of this worker
 //	GET  /v1/models, /version   what vLLM answers there
 //	POST /v1/chat/completions   SSE with "stream": true, else one JSON object
 //	POST /v1/completions        likewise
@@ -54,6 +56,10 @@
 // Two examples. A completion of "hello", max_tokens 4: seed 11831194018420276491, " tap wait open <answer>". A chat of
 // one user message "Hi", max_tokens 5: P is "user:Hi\n", " home type type 自动auto 点击click".
 //
+// The id of a piece is its number in the table, 16 that of the end token. With "return_token_ids" each event tells the
+// ids of its tokens, and the first of a choice (the role's event, of a chat) those of the prompt: 17, and then for each
+// whole group of four bytes of P their value, the highest byte first, modulo 151552; of a prompt of ids, these.
+//
 // Usage: prompt_tokens is 1 + len(P)/4, completion_tokens counts the end token of a "stop" as vLLM does.
 //
 // # Start and end
@@ -68,6 +74,12 @@
 // Stream) can also be set for a single request by the header X-Sim with a JSON object of those keys, which a relay
 // passes on. A change at run time reaches new requests; hang, on_term and crash_after_tokens reach the open ones too.
 // Echoes obey interim, early_status and early_reset.
+//
+// What a judge of health must tell apart:
+//   - saturated: every probe of it times out, one that asks for a token too, while tokens flow;
+//   - hung: hang "engine", where /health and /v1/models are well and no stream gets a byte;
+//   - dead at the front: hang "server", where connecting succeeds and nothing else;
+//   - a long prompt: X-Sim with {"prefill":"10m"} on the requests that have one. Nothing is wrong, and others are answered.
 //
 // A client's disconnect is noticed by a read that is always pending, so at once, while the prompt is processed, between
 // tokens and while hanging; as in uvicorn a half-closed connection counts as gone. /sim/state lists when each was

@@ -116,6 +116,12 @@ type Faults struct {
 	OnTerm           OnTerm `json:"on_term"`
 	CrashAfterTokens int64  `json:"crash_after_tokens"` // tokens of the whole process from the moment this is set; 0: never
 	CrashExit        int    `json:"crash_exit"`         // exit status of the crash, 0 to 255; -1: SIGKILL to itself
+
+	// CrashOnPrompt is a marker: the process crashes at once where a request's prompt has it, before a byte of an answer.
+	CrashOnPrompt string `json:"crash_on_prompt"`
+	// Saturated is a full batch and a busy front: tokens of the answers that were there before flow on, those of later
+	// ones wait until it is lifted, and what asks how the worker is gets no answer, ever.
+	Saturated bool `json:"saturated"`
 }
 
 // DefaultFaults is a well worker: 50 tokens a second, no fault, TERM as vLLM 0.12.

@@ -365,3 +365,74 @@ func TestSwitchesAreChecked(t *testing.T) {
 		t.Errorf("a broken header got %v, %s", err, raw)
 	}
 }
+
+// TestSaturated: open answers flow on, later ones wait for their first token, and nobody is told how the worker is.
+func TestSaturated(t *testing.T) {
+	w := startWorker(t, `{"tokens_per_second":50}`)
+	flowing := w.send(chat(1000))
+	readUntil(t, flowing, `"role":"assistant"`)
+	w.switches(`{"saturated":true}`)
+	late := w.send(chat(5))
+	readUntil(t, late, "transfer-encoding: chunked\r\n\r\n")
+	asks := []net.Conn{late}
+	for _, path := range []string{"/health", "/ping", "/health_generate", "/v1/models", "/version", "/metrics"} {
+		asks = append(asks, w.send("GET "+path+" HTTP/1.1\r\nHost: sim\r\n\r\n"))
+	}
+	asks = append(asks, w.send(request("/v1/completions", `{"prompt":"a","max_tokens":1}`)))
+	w.eventually("all of them", func(s State) bool { return s.Open == int64(1+len(asks)) })
+	for range 20 {
+		readUntil(t, flowing, "\n\n\r\n")
+	}
+	for i, c := range asks {
+		c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+		if n, err := c.Read(make([]byte, 1)); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("question %d read %d bytes, %v; want silence", i, n, err)
+		}
+	}
+	w.switches(`{"saturated":false}`)
+	late.SetReadDeadline(time.Now().Add(patience))
+	if rest, err := io.ReadAll(late); err != nil || !strings.HasSuffix(string(rest), "data: [DONE]\n\n\r\n0\r\n\r\n") {
+		t.Errorf("once there is a place came %v, %q", err, rest)
+	}
+	if status, _ := w.do(http.MethodGet, "/health", ""); status != http.StatusOK {
+		t.Errorf("/health says %d", status)
+	}
+}
+
+// TestHealthThatAsksTheEngine: SGLang's way sees the hang that vLLM's doesn't.
+func TestHealthThatAsksTheEngine(t *testing.T) {
+	w := startWorker(t, `{"hang":"engine"}`)
+	c := w.send("GET /health_generate HTTP/1.1\r\nHost: sim\r\n\r\n")
+	w.eventually("the question", func(s State) bool { return s.Open == 1 })
+	c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	if n, err := c.Read(make([]byte, 1)); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read %d bytes, %v; want silence", n, err)
+	}
+}
+
+// TestCrashOnPrompt: only a prompt with the marker, wherever in it, and before any byte.
+func TestCrashOnPrompt(t *testing.T) {
+	w := startWorker(t, `{"crash_on_prompt":"boom \"now\"","crash_exit":7}`)
+	for _, well := range []string{
+		`{"prompt":"boom","max_tokens":1}`,
+		`{"prompt":"hello","max_tokens":1,"user":"boom \"now\""}`,
+	} {
+		if _, err := w.exchange(request("/v1/completions", well)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(w.crashed) > 0 {
+		t.Fatal("it crashed on prompts without the marker")
+	}
+	for path, body := range map[string]string{
+		"/v1/completions":      `{"prompt":"a boom \"now\" b","max_tokens":1,"stream":true}`,
+		"/v1/chat/completions": `{"messages":[{"role":"user","content":[{"type":"text","text":"x boom \u0022now\u0022"}]}],"max_tokens":1}`,
+	} {
+		tokens := w.tokens.Load()
+		w.send(request(path, body))
+		if got, want := <-w.crashed, (crashNote{7, tokens}); got != want {
+			t.Errorf("%s: crashed with exit status and after tokens %v, want %v", path, got, want)
+		}
+		w.eventually("the answer that goes on only in a test", func(s State) bool { return s.Open == 0 })
+	}
+}

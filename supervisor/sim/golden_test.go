@@ -90,6 +90,25 @@ func TestGoldenCompletionStreams(t *testing.T) {
 				"data: [DONE]\n\n",
 			),
 		},
+		{
+			"ids of the tokens: of the prompt in each choice's first event, then of the text",
+			`{"prompt":"hello","max_tokens":2,"n":2,"stream":true,"return_token_ids":true}`,
+			stream(
+				event(`{"index":0,"text":" tap","logprobs":null,"finish_reason":null,"stop_reason":null,"prompt_token_ids":[17,142444],"token_ids":[0]}`),
+				event(`{"index":1,"text":" 🙂yes","logprobs":null,"finish_reason":null,"stop_reason":null,"prompt_token_ids":[17,142444],"token_ids":[15]}`),
+				event(`{"index":0,"text":" wait","logprobs":null,"finish_reason":"length","stop_reason":null,"prompt_token_ids":null,"token_ids":[5]}`),
+				event(`{"index":1,"text":" home","logprobs":null,"finish_reason":"length","stop_reason":null,"prompt_token_ids":null,"token_ids":[4]}`),
+				"data: [DONE]\n\n",
+			),
+		},
+		{
+			"a prompt of ids is told as it came",
+			`{"prompt":[1,2,3],"max_tokens":1,"stream":true,"return_token_ids":true}`,
+			stream(
+				event(`{"index":0,"text":" type","logprobs":null,"finish_reason":"length","stop_reason":null,"prompt_token_ids":[1,2,3],"token_ids":[6]}`),
+				"data: [DONE]\n\n",
+			),
+		},
 	} {
 		t.Run(v.name, func(t *testing.T) {
 			w := startWorker(t, "")
@@ -117,6 +136,16 @@ func TestGoldenJSON(t *testing.T) {
 			`{"prompt":"hello","max_tokens":4,"n":2}`,
 			`{"id":"cmpl-r1","object":"text_completion","created":1795435200,"model":"m","choices":[{"index":0,"text":" tap wait open <answer>","logprobs":null,"finish_reason":"length","stop_reason":null,"token_ids":null,"prompt_logprobs":null,"prompt_token_ids":null},{"index":1,"text":" 🙂yes home C:\\tmp home","logprobs":null,"finish_reason":"length","stop_reason":null,"token_ids":null,"prompt_logprobs":null,"prompt_token_ids":null}],"service_tier":null,"system_fingerprint":"sim-0123456789abcdef","usage":{"prompt_tokens":2,"total_tokens":10,"completion_tokens":8,"prompt_tokens_details":null},"kv_transfer_params":null}`,
 		},
+		{
+			"chat with the ids of its tokens", "/v1/chat/completions",
+			`{"messages":[{"role":"user","content":"Hi"}],"max_tokens":2,"return_token_ids":true}`,
+			`{"id":"chatcmpl-r1","object":"chat.completion","created":1795435200,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":" home type","refusal":null,"annotations":null,"audio":null,"function_call":null,"tool_calls":[],"reasoning":null},"logprobs":null,"finish_reason":"length","stop_reason":null,"token_ids":[4,6]}],"service_tier":null,"system_fingerprint":"sim-0123456789abcdef","usage":{"prompt_tokens":3,"total_tokens":5,"completion_tokens":2,"prompt_tokens_details":null},"prompt_logprobs":null,"prompt_token_ids":[17,17778,10506],"kv_transfer_params":null}`,
+		},
+		{
+			"completion with the ids of its tokens", "/v1/completions",
+			`{"prompt":"hello","max_tokens":2,"return_token_ids":true}`,
+			`{"id":"cmpl-r1","object":"text_completion","created":1795435200,"model":"m","choices":[{"index":0,"text":" tap wait","logprobs":null,"finish_reason":"length","stop_reason":null,"token_ids":[0,5],"prompt_logprobs":null,"prompt_token_ids":[17,142444]}],"service_tier":null,"system_fingerprint":"sim-0123456789abcdef","usage":{"prompt_tokens":2,"total_tokens":4,"completion_tokens":2,"prompt_tokens_details":null},"kv_transfer_params":null}`,
+		},
 	} {
 		t.Run(v.name, func(t *testing.T) {
 			w := startWorker(t, "")
@@ -130,6 +159,28 @@ func TestGoldenJSON(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestGoldenTokenIDs: a chat tells its prompt's ids with the role, and of a text that ends by itself the end token's too.
+func TestGoldenTokenIDs(t *testing.T) {
+	w := startWorker(t, `{"tokens_per_event":100}`)
+	got, err := w.exchange(request("/v1/chat/completions",
+		`{"messages":[{"role":"user","content":"Hi"}],"ignore_eos":false,"stream":true,"return_token_ids":true}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, body := cutAtBody(t, got)
+	events, _, _ := unchunk(t, body)
+	for _, want := range []string{
+		`"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"system_fingerprint":"sim-0123456789abcdef","prompt_token_ids":[17,17778,10506]}` + "\n\n",
+		`"logprobs":null,"finish_reason":null,"token_ids":[4,6,6,10,11,`,
+		`"finish_reason":"stop","stop_reason":null,"token_ids":[`,
+		`,16]}],"system_fingerprint":"sim-0123456789abcdef"}` + "\n\ndata: [DONE]\n\n",
+	} {
+		if !strings.Contains(events, want) {
+			t.Errorf("no %q in\n%s", want, events)
+		}
 	}
 }
 
@@ -170,6 +221,8 @@ func TestGoldenPlain(t *testing.T) {
 		return head("400 Bad Request", len(body), isJSON) + body
 	}
 	for _, v := range []struct{ name, request, want string }{
+		{"ping", "POST /ping HTTP/1.1\r\nHost: sim\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", head("200 OK", 0, "")},
+		{"health that asks the engine", "GET /health_generate HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n\r\n", head("200 OK", 0, "")},
 		{"health", "GET /health HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n\r\n", head("200 OK", 0, "")},
 		{"HEAD", "HEAD /version HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n\r\n", head("200 OK", 39, isJSON)},
 		{

@@ -29,21 +29,37 @@ func (c *connection) handle(r *http.Request) (more bool) {
 		return c.refuse(r, http.StatusServiceUnavailable, "ServiceUnavailableError", "simulated worker: still loading")
 	}
 	switch path {
-	case "/health":
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+	case "/v1/chat/completions", "/v1/completions", "/sim/echo":
+		return c.strike(r)
+	}
+	if s.saturated() {
+		return c.hang(r)
+	}
+	return c.tell(r, path)
+}
+
+// tell answers those who ask how the worker is.
+func (c *connection) tell(r *http.Request, path string) (more bool) {
+	s := c.server
+	switch path {
+	case "/health", "/ping", "/health_generate":
+		if r.Method != http.MethodGet && r.Method != http.MethodHead && (path != "/ping" || r.Method != http.MethodPost) {
 			return c.notAllowed(r, "GET")
+		}
+		if path == "/health_generate" && s.hanging() {
+			return c.hang(r) // SGLang asks its engine for a token; vLLM's /health looks at a flag
 		}
 		status := http.StatusOK
 		if s.leaving.Load() {
 			status = http.StatusServiceUnavailable
 		}
 		return c.plain(r, status, "", nil)
+	case "/metrics":
+		return c.plain(r, http.StatusOK, typeMetrics, s.metrics())
 	case "/version":
 		return c.plain(r, http.StatusOK, typeJSON, []byte(`{"version":"0.0.0+`+serverName+`"}`))
 	case "/v1/models":
 		return c.plain(r, http.StatusOK, typeJSON, s.models())
-	case "/v1/chat/completions", "/v1/completions", "/sim/echo":
-		return c.strike(r)
 	default:
 		return c.plain(r, http.StatusNotFound, typeJSON, []byte(`{"detail":"Not Found"}`))
 	}
@@ -96,7 +112,7 @@ func (c *connection) answer(r *http.Request, way Stream) (more bool) {
 		return c.lostBody(r, err, began)
 	}
 	chat := r.URL.Path == "/v1/chat/completions"
-	asked, err := parseQuestion(body, chat, s.options.Model)
+	asked, prompt, err := parseQuestion(body, chat, s.options.Model)
 	if len(body) > maxBody {
 		err = fmt.Errorf("request body is larger than %d bytes", maxBody)
 	}
@@ -104,8 +120,12 @@ func (c *connection) answer(r *http.Request, way Stream) (more bool) {
 		defer s.endOne()
 		return c.refuse(r, http.StatusBadRequest, "BadRequestError", err.Error())
 	}
+	faults := s.faults.Load()
+	if mark := faults.CrashOnPrompt; mark != "" && strings.Contains(prompt, mark) {
+		s.crash(faults.CrashExit)
+	}
 	d := &delivery{
-		conn: c, request: r, began: began,
+		conn: c, request: r, began: began, queued: faults.Saturated, prompt: asked.promptTokens,
 		answer: newAnswer(s.dialect(asked, r), way, !r.ProtoAtLeast(1, 1), r.Close, s.pacer.now()),
 	}
 	s.pacer.add(d)

@@ -22,6 +22,8 @@ type delivery struct {
 	conn    *connection
 	request *http.Request
 	began   time.Time
+	queued  bool    // it came while the batch was full: it waits as long as the batch is
+	prompt  int     // tokens of its prompt
 	answer  *answer // the pacer's goroutine alone
 	pending []byte  // likewise: what the socket did not take
 	after   move    // likewise: what follows pending
@@ -44,6 +46,7 @@ type pacer struct {
 	start time.Time
 	wake  chan struct{} // capacity 1
 	buf   []byte        // the pacer's goroutine alone
+	step  int           // likewise: tokens of this pass, of prompts too
 
 	mu     sync.Mutex // guards what follows
 	open   map[*delivery]struct{}
@@ -53,10 +56,14 @@ type pacer struct {
 
 // owner is told what the pacer sees. It is called without the pacer's mutex.
 type owner interface {
-	hanging() bool                   // no token is to move
-	counted(tokens int)              // so many were sent
-	ended(whole bool)                // an answer is over, by a fault if it is not whole; its connection is told after
-	left(d *delivery, reason string) // a write found that the client has left
+	hanging() bool                               // no token is to move
+	saturated() bool                             // no token of those that queue is to move
+	counted(tokens int)                          // so many were sent
+	began(prompt int, after time.Duration)       // an answer's first token was sent, of so many of its prompt
+	stepped(tokens int)                          // so many were sent in one pass over all that was due, prompts included
+	finished(reason string, after time.Duration) // an answer came to the end that it was to have
+	ended(whole bool)                            // an answer is over, by a fault if it is not whole; its connection is told after
+	left(d *delivery, reason string)             // a write found that the client has left
 }
 
 func newPacer(o owner) *pacer {
@@ -80,6 +87,10 @@ func (p *pacer) run(stop <-chan struct{}) {
 		batch, sleep = p.takeDue(batch[:0], now)
 		for _, d := range batch {
 			p.visit(d, now)
+		}
+		if p.step > 0 {
+			p.owner.stepped(p.step)
+			p.step = 0
 		}
 		if len(batch) > 0 {
 			select {
@@ -130,7 +141,7 @@ func (p *pacer) visit(d *delivery, now time.Duration) {
 		return
 	}
 	for range burst {
-		if d.answer.paced() && !d.answer.aborting && p.owner.hanging() {
+		if d.answer.paced() && !d.answer.aborting && p.stuck(d) {
 			p.park(d)
 			return
 		}
@@ -142,7 +153,7 @@ func (p *pacer) visit(d *delivery, now time.Duration) {
 		var follows move
 		p.buf, follows = d.answer.next(p.buf[:0])
 		said = d.answer.total - said
-		d.tokens.Add(int64(said)) // before the write: a client may leave at once on what it brings
+		p.say(d, said) // before the write: a client may leave at once on what it brings
 		n, err := d.conn.writeNow(p.buf)
 		if said > 0 {
 			p.owner.counted(said)
@@ -162,6 +173,21 @@ func (p *pacer) visit(d *delivery, now time.Duration) {
 	}
 	p.requeue(d, now)
 }
+
+// say counts the tokens of one write.
+func (p *pacer) say(d *delivery, tokens int) {
+	if tokens == 0 {
+		return
+	}
+	p.step += tokens
+	if d.tokens.Add(int64(tokens)) == int64(tokens) {
+		p.step += d.prompt
+		p.owner.began(d.prompt, d.answer.base-d.answer.came)
+	}
+}
+
+// stuck says that the engine does not come to an answer.
+func (p *pacer) stuck(d *delivery) bool { return p.owner.hanging() || d.queued && p.owner.saturated() }
 
 // flush sends what is pending. It says whether the answer may go on.
 func (p *pacer) flush(d *delivery, now time.Duration) bool {
@@ -195,6 +221,9 @@ func (p *pacer) finish(d *delivery, follows move) {
 	p.mu.Unlock()
 	if gone {
 		return
+	}
+	if reason := d.answer.reason(); follows == moveEnd && reason != finishNone {
+		p.owner.finished(reason, p.now()-d.answer.came)
 	}
 	p.owner.ended(follows == moveEnd)
 	switch {

@@ -25,8 +25,9 @@ type question struct {
 	limit        int // tokens a choice; 0: as long as the text is by itself
 	endsByItself bool
 	stream       bool
-	usage        bool // an event with the usage before [DONE]
-	usageEach    bool // and the usage so far in each event
+	usage        bool  // an event with the usage before [DONE]
+	usageEach    bool  // and the usage so far in each event
+	promptIDs    []int // of the prompt, where return_token_ids asks for them; else nil
 }
 
 // length says how many tokens a choice has and whether its text ended by itself ("stop") or at the limit ("length").
@@ -54,7 +55,8 @@ type wireQuestion struct {
 		IncludeUsage         bool `json:"include_usage"`
 		ContinuousUsageStats bool `json:"continuous_usage_stats"`
 	} `json:"stream_options"`
-	IgnoreEOS *bool `json:"ignore_eos"`
+	IgnoreEOS      *bool `json:"ignore_eos"`
+	ReturnTokenIDs bool  `json:"return_token_ids"`
 }
 
 type wireMessage struct {
@@ -92,21 +94,25 @@ func (c *wireContent) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// parseQuestion reads the body of a chat or completions request. The error is for the client, with status 400.
-func parseQuestion(body []byte, chat bool, defaultModel string) (question, error) {
+// parseQuestion reads the body of a chat or completions request, and gives its prompt beside it. The error is for the
+// client, with status 400.
+func parseQuestion(body []byte, chat bool, defaultModel string) (q question, prompt string, err error) {
 	var wire wireQuestion
 	if err := json.Unmarshal(body, &wire); err != nil {
-		return question{}, fmt.Errorf("read request: %w", err)
+		return question{}, "", fmt.Errorf("read request: %w", err)
 	}
-	q := question{chat: chat, model: wire.Model, choices: 1, stream: wire.Stream}
+	q = question{chat: chat, model: wire.Model, choices: 1, stream: wire.Stream}
 	if q.model == "" {
 		q.model = defaultModel
 	}
-	prompt, err := wire.prompt(chat)
+	prompt, err = wire.prompt(chat)
 	if err != nil {
-		return question{}, err
+		return question{}, "", err
 	}
 	q.seed, q.promptTokens = newSeed().add(prompt), 1+len(prompt)/4
+	if wire.ReturnTokenIDs {
+		q.promptIDs = wire.ids(prompt)
+	}
 
 	limit := wire.MaxTokens
 	if chat && wire.MaxCompletionTokens != nil {
@@ -114,7 +120,7 @@ func parseQuestion(body []byte, chat bool, defaultModel string) (question, error
 	}
 	switch {
 	case limit != nil && (*limit < 1 || *limit > maxTokens):
-		return question{}, fmt.Errorf("max_tokens must be 1 to %d, got %d", maxTokens, *limit)
+		return question{}, "", fmt.Errorf("max_tokens must be 1 to %d, got %d", maxTokens, *limit)
 	case limit != nil:
 		q.limit = *limit
 	case !chat:
@@ -123,12 +129,21 @@ func parseQuestion(body []byte, chat bool, defaultModel string) (question, error
 	q.endsByItself = q.limit == 0 || wire.IgnoreEOS != nil && !*wire.IgnoreEOS
 	if wire.N != nil {
 		if q.choices = *wire.N; q.choices < 1 || q.choices > maxChoices {
-			return question{}, fmt.Errorf("n must be 1 to %d, got %d", maxChoices, q.choices)
+			return question{}, "", fmt.Errorf("n must be 1 to %d, got %d", maxChoices, q.choices)
 		}
 	}
 	q.usage = wire.StreamOptions.IncludeUsage
 	q.usageEach = q.usage && wire.StreamOptions.ContinuousUsageStats
-	return q, nil
+	return q, prompt, nil
+}
+
+// ids are those of the prompt's tokens: its own where it is a list of them.
+func (w *wireQuestion) ids(prompt string) []int {
+	var given []int
+	if err := json.Unmarshal(w.Prompt, &given); err == nil && given != nil {
+		return given
+	}
+	return promptIDs(prompt)
 }
 
 // prompt is P of the package's comment.

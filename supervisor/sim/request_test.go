@@ -24,7 +24,7 @@ func TestLengths(t *testing.T) {
 		{`,"max_tokens":50,"ignore_eos":false`, 50, false},
 		{`,"stream_options":null,"n":null`, natural, true},
 	} {
-		q, err := parseQuestion([]byte(`{"messages":[{"role":"user","content":"Hi"}]`+v.more+`}`), true, "m")
+		q, _, err := parseQuestion([]byte(`{"messages":[{"role":"user","content":"Hi"}]`+v.more+`}`), true, "m")
 		if err != nil {
 			t.Errorf("%s: %v", v.more, err)
 			continue
@@ -33,7 +33,7 @@ func TestLengths(t *testing.T) {
 			t.Errorf("%s: %d tokens, stop %v; want %d, %v", v.more, tokens, stop, v.tokens, v.stop)
 		}
 	}
-	q, err := parseQuestion([]byte(`{"prompt":"hello"}`), false, "m")
+	q, _, err := parseQuestion([]byte(`{"prompt":"hello"}`), false, "m")
 	if tokens, stop := q.length(0); err != nil || tokens != 16 || stop {
 		t.Errorf("a completion without max_tokens: %d tokens, stop %v, %v; want 16", tokens, stop, err)
 	}
@@ -46,7 +46,7 @@ func FuzzParseQuestion(f *testing.F) {
 	f.Add([]byte(`{"prompt":[1,2,3],"n":2,"ignore_eos":false}`), false, "\x00é")
 	f.Add([]byte(`{"prompt":null}`), false, "")
 	f.Fuzz(func(t *testing.T, body []byte, chat bool, text string) {
-		q, err := parseQuestion(body, chat, "m")
+		q, _, err := parseQuestion(body, chat, "m")
 		if err == nil {
 			tokens, _ := q.length(0)
 			if q.choices < 1 || q.choices > maxChoices || tokens < 1 || tokens > maxTokens || q.promptTokens < 1 || q.usageEach && !q.usage {
@@ -60,12 +60,12 @@ func FuzzParseQuestion(f *testing.F) {
 		asParts := `{"messages":[{"role":"user","content":[{"type":"text","text":` + string(quoted) + `},{"type":"input_audio"}]}]}`
 		want := newSeed().add("user:" + text + "\n")
 		for _, body := range []string{asText, asParts} {
-			q, err := parseQuestion([]byte(body), true, "m")
+			q, _, err := parseQuestion([]byte(body), true, "m")
 			if err != nil || q.seed != want {
 				t.Errorf("%s gave seed %d, %v; want %d", body, q.seed, err, want)
 			}
 		}
-		if q, err := parseQuestion([]byte(`{"prompt":`+string(quoted)+`}`), false, "m"); err != nil || q.seed != newSeed().add(text) {
+		if q, _, err := parseQuestion([]byte(`{"prompt":`+string(quoted)+`}`), false, "m"); err != nil || q.seed != newSeed().add(text) {
 			t.Errorf("the prompt %s gave seed %d, %v", quoted, q.seed, err)
 		}
 	})

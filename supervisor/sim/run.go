@@ -90,6 +90,8 @@ func RegisterFlags(flags *pflag.FlagSet, o *Options) {
 	flags.StringVar((*string)(&f.OnTerm), "on-term", string(f.OnTerm), choices("what SIGTERM does", termManners))
 	flags.Int64Var(&f.CrashAfterTokens, "crash-after-tokens", f.CrashAfterTokens, "crash after so many tokens in all (0: never)")
 	flags.IntVar(&f.CrashExit, "crash-exit", f.CrashExit, "exit status of the crash (-1: SIGKILL to itself)")
+	flags.StringVar(&f.CrashOnPrompt, "crash-on-prompt", f.CrashOnPrompt, "crash at once on a prompt that has this text (empty: on none)")
+	flags.BoolVar(&f.Saturated, "saturated", f.Saturated, "new answers wait and probes time out, while open answers flow")
 }
 
 // choices is a flag's help with the values it takes.

@@ -17,6 +17,7 @@ import (
 // server is one life of the simulated worker.
 type server struct {
 	counters
+	meter
 
 	options Options
 	life    string // the nonce
@@ -45,7 +46,7 @@ type server struct {
 
 func newServer(o Options) *server {
 	s := &server{
-		options: o, life: newLife(), wall: time.Now, born: time.Now(), linger: time.Second, crash: crash,
+		meter: newMeter(), options: o, life: newLife(), wall: time.Now, born: time.Now(), linger: time.Second, crash: crash,
 		stopped: make(chan struct{}), nobody: make(chan struct{}, 1), conns: map[*connection]struct{}{},
 	}
 	s.faults.Store(&o.Faults)
@@ -157,13 +158,15 @@ func (s *server) change(patch []byte) error {
 		s.crashAt.Store(at)
 	}
 	s.faults.Store(&next)
-	if old.Hang != HangNone && next.Hang == HangNone {
+	if old.Hang != HangNone && next.Hang == HangNone || old.Saturated && !next.Saturated {
 		s.pacer.resumeAll()
 	}
 	return nil
 }
 
 func (s *server) hanging() bool { return s.faults.Load().Hang != HangNone }
+
+func (s *server) saturated() bool { return s.faults.Load().Saturated }
 
 func (s *server) counted(tokens int) {
 	now := s.tokens.Add(int64(tokens))

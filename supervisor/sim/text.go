@@ -1,6 +1,9 @@
 package sim
 
-import "strconv"
+import (
+	"encoding/binary"
+	"strconv"
+)
 
 // pieces are all the tokens there are. Each has two different ASCII letters side by side, so that a byte can be
 // dropped, doubled or swapped in any of them, and together they have what JSON and UTF-8 make difficult.
@@ -19,6 +22,23 @@ var escaped = func() (out [len(pieces)]string) {
 
 // seed is FNV-1a, 64 bits, of the prompt so far.
 type seed uint64
+
+// The ids of tokens. A piece's id is its number in the table.
+const (
+	endID      = len(pieces) // of the token that ends a text by itself
+	beginID    = endID + 1   // of the token before every prompt
+	vocabulary = 151_552     // as large as the model's that is not there
+)
+
+// promptIDs are the ids of a prompt's tokens: the one before it, then one for each four bytes. What is left over
+// belongs to the last.
+func promptIDs(prompt string) []int {
+	ids := []int{beginID}
+	for ; len(prompt) >= 4; prompt = prompt[4:] {
+		ids = append(ids, int(binary.BigEndian.Uint32([]byte(prompt[:4]))%vocabulary))
+	}
+	return ids
+}
 
 // newSeed is the seed of the empty prompt.
 func newSeed() seed { return 14695981039346656037 }
