@@ -24,7 +24,7 @@ const (
 )
 
 // Flag is a fact about the current stream.
-type Flag uint16
+type Flag uint32
 
 const (
 	KeepAlive     Flag = 1 << iota // the client's connection goes on after this answer
@@ -38,7 +38,8 @@ const (
 	LastChunkUp                    // whose last one was written
 	LastChunkDown                  // the answer's last chunk was written
 	Reset                          // end the client's connection by RST: nothing else shows that the answer is short
-	Waited                         // it was held at the gate
+	Waited                         // it was held at the gate, or queued
+	Queued                         // it was queued: its wait began while the gate was open
 	flags                          // beyond all of them
 )
 

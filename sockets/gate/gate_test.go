@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"math/rand/v2"
 	"slices"
 	"testing"
 )
@@ -13,9 +12,11 @@ type house struct {
 	drained []int64
 }
 
-func newHouse(bound int) *house {
+func newHouse(waiting int) *house { return boundedHouse(Bounds{Waiting: waiting}) }
+
+func boundedHouse(b Bounds) *house {
 	h := &house{}
-	h.Gate = New(bound, func(g Grant) { h.posted = append(h.posted, g) }, func(life int64) { h.drained = append(h.drained, life) })
+	h.Gate = New(b, func(g Grant) { h.posted = append(h.posted, g) }, func(life int64) { h.drained = append(h.drained, life) })
 	return h
 }
 
@@ -123,72 +124,5 @@ func TestRefusingAndLeaving(t *testing.T) {
 	h.Open(2)
 	if v, _ := h.Enter(ticket(4)); v != Closed {
 		t.Errorf("verdict %d: nothing undoes a leave", v)
-	}
-}
-
-// TestNobodyIsForgotten drives a gate in random orders beside a plain model of it.
-func TestNobodyIsForgotten(t *testing.T) {
-	for seed := range uint64(300) {
-		random := rand.New(rand.NewPCG(seed, 0))
-		h := newHouse(5)
-		life, at := int64(1), int64(0)
-		waiting, flying := map[Ticket]bool{}, map[Ticket]int64{}
-		deliver := func() {
-			for _, g := range h.posted {
-				if !waiting[g.Ticket] {
-					t.Fatalf("seed %d: a grant for a stream that doesn't wait: %+v", seed, g)
-				}
-				delete(waiting, g.Ticket)
-				if g.Verdict == Pass {
-					flying[g.Ticket] = g.Life
-				}
-			}
-			h.posted = nil
-		}
-		for range 400 {
-			switch random.IntN(7) {
-			case 0, 1:
-				at++
-				switch v, to := h.Enter(ticket(at)); v {
-				case Pass:
-					flying[ticket(at)] = to
-				case Held:
-					waiting[ticket(at)] = true
-				case Full, Closed:
-				}
-			case 2, 3:
-				for f, to := range flying {
-					delete(flying, f)
-					h.Exit(to)
-					break
-				}
-			case 4:
-				for f := range waiting {
-					if !h.Forget(f) {
-						t.Fatalf("seed %d: a stream that waits isn't known", seed)
-					}
-					delete(waiting, f)
-					break
-				}
-			case 5:
-				before := h.Hold(life)
-				count := 0
-				for _, to := range flying {
-					if to == life {
-						count++
-					}
-				}
-				if before != count {
-					t.Fatalf("seed %d: hold says %d in flight, there are %d", seed, before, count)
-				}
-			case 6:
-				life += int64(random.IntN(2))
-				h.Open(life)
-			}
-			deliver()
-			if s := h.Stats(); s.Waiting != len(waiting) || s.InFlight != len(flying) {
-				t.Fatalf("seed %d: stats %+v, want %d waiting and %d in flight", seed, s, len(waiting), len(flying))
-			}
-		}
 	}
 }

@@ -73,6 +73,8 @@ type Kernel interface {
 	// bound to, 0 for what is no TCP socket.
 	Descriptors() ([]int32, error)
 	LocalPort(fd int32) uint16
-	// Peer is the address of the other end, for people.
+	// Peer is the address of the other end, for people. PeerAddr is the same without the port, zero where the other end has
+	// no IP address.
 	Peer(fd int32) string
+	PeerAddr(fd int32) netip.Addr
 }

@@ -213,16 +213,27 @@ func (Linux) LocalPort(fd int32) uint16 {
 
 // Peer implements Kernel.
 func (Linux) Peer(fd int32) string {
+	if at := peer(fd); at.IsValid() {
+		return at.String()
+	}
+	return ""
+}
+
+// PeerAddr implements Kernel.
+func (Linux) PeerAddr(fd int32) netip.Addr { return peer(fd).Addr() }
+
+// peer is zero for a socket that is no TCP connection, or none any more.
+func peer(fd int32) netip.AddrPort {
 	sa, err := unix.Getpeername(int(fd))
 	if err != nil {
-		return ""
+		return netip.AddrPort{}
 	}
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)).String()
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
 	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port)).String()
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
 	default:
-		return ""
+		return netip.AddrPort{}
 	}
 }

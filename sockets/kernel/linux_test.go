@@ -141,6 +141,9 @@ func TestPeersAreNamedForPeople(t *testing.T) {
 	for network, ip := range map[string]string{"tcp4": "127.0.0.1", "tcp6": "::1"} {
 		c := accepted(t, network)
 		want := netip.AddrPortFrom(netip.MustParseAddr(ip), linux.LocalPort(c.far)).String()
+		if got, want := linux.PeerAddr(c.near), netip.MustParseAddrPort(want).Addr(); got != want {
+			t.Errorf("%s: the client has the address %v, want %v", network, got, want)
+		}
 		if got := linux.Peer(c.near); got != want {
 			t.Errorf("%s: %q, want %q", network, got, want)
 		}

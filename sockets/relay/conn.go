@@ -1,8 +1,9 @@
 package relay
 
 import (
+	"net/netip"
+
 	"autoglm-sidecar/sockets/arena"
-	"autoglm-sidecar/sockets/gate"
 	"autoglm-sidecar/sockets/kernel"
 	"autoglm-sidecar/sockets/loop"
 )
@@ -25,13 +26,15 @@ type conn struct {
 	lifeGone  bool // its life has exited
 	mute      bool // the worker takes no more of the request
 
-	scanned   int   // bytes of the head, or of the answer's, that were looked at
-	since     int64 // when the phase began
-	lastSent  int64 // when the client was last given something
-	lastToken int64 // when a piece of its answer last moved
-	lastBeat  int64 // when a heartbeat was last tried
-	timerAt   int64 // when the wheel will look at it, 0: never
-	retryAt   int64 // when a stream whose connection failed enters again, 0: it waits in the gate's queue
+	from      netip.Addr // the client's address, once it was asked for; see lane.from
+	asked     bool       // and it was
+	scanned   int        // bytes of the head, or of the answer's, that were looked at
+	since     int64      // when the phase began
+	lastSent  int64      // when the client was last given something
+	lastToken int64      // when a piece of its answer last moved
+	lastBeat  int64      // when a heartbeat was last tried
+	timerAt   int64      // when the wheel will look at it, 0: never
+	retryAt   int64      // when a stream whose connection failed enters again, 0: it waits in the gate's queue
 	retries   uint
 	judgeAt   int64 // when an answer that ended by the worker's FIN is believed
 	closeAt   int64 // when a lingering client is left
@@ -55,10 +58,6 @@ func (c *conn) worker() kernel.Worker {
 }
 
 func (c *conn) of(life int64) bool { return c.r.Phase == arena.Relay && c.r.Life == life }
-
-func (c *conn) ticket(lane int) gate.Ticket {
-	return gate.Ticket{Arrived: c.r.Arrived, Slot: c.index, Loop: int32(lane)}
-}
 
 // clientBlocked: there is something for the client and it takes nothing now.
 func (c *conn) clientBlocked() bool { return !c.clientOut && c.toClient() > 0 }

@@ -215,9 +215,9 @@ func (l *lane) clientGone(c *conn) {
 	switch c.r.Phase {
 	case arena.Held:
 		if c.retryAt == 0 {
-			l.gate.Forget(c.ticket(l.id)) // or its grant is in the mail, and will find it gone
+			l.gate.Forget(l.ticket(c)) // or its grant is in the mail, and will find it gone
 		}
-		l.holdEnded(c)
+		l.waitEnded(c)
 		fallthrough
 	case arena.Relay, arena.Flush:
 		if c.r.Outcome != arena.Cut { // what was cut stays so, whether or not its client waited for the news

@@ -119,7 +119,7 @@ func (l *lane) enter(c *conn, head []byte) {
 		l.refuse(c, 501, "not_supported", "CONNECT and protocol upgrades are not relayed")
 		return
 	}
-	verdict, life := l.gate.Enter(c.ticket(l.id))
+	verdict, life := l.gate.Enter(l.ticket(c))
 	if verdict == gate.Pass {
 		l.begin(c, head, life)
 		return
@@ -142,24 +142,42 @@ func (l *lane) name(c *conn, given []byte) {
 // wait follows a verdict that isn't Pass.
 func (l *lane) wait(c *conn, verdict gate.Verdict) {
 	switch verdict {
-	case gate.Held:
-		if !c.r.Has(arena.Waited) {
-			c.r.Set(arena.Waited)
-			c.r.HoldUntil = l.now + int64(l.relay.Hold)
-			l.count.Waited.Add(1)
-		}
+	case gate.Held, gate.Queued:
+		l.beginWait(c, verdict)
 		c.r.Phase = arena.Held
 		c.since = l.now
 		l.commit(c)
 	case gate.Full:
-		why := "the worker is not serving now, and as many requests as may wait for it do"
-		if l.relay.Hold == 0 {
-			why = "the worker is not serving now, and requests don't wait for it here"
-		}
-		l.refuse(c, 503, "worker_unavailable", why)
+		l.refuse(c, 503, "worker_unavailable", fullTexts[l.gate.Stats().State == gate.Open][l.relay.Hold == 0])
 	default:
 		l.refuse(c, 503, "worker_unavailable", l.gate.Stats().Reason)
 	}
+}
+
+// fullTexts are what a client is told for whom there is no place to wait: whether the gate is open, whether anybody waits.
+var fullTexts = map[bool]map[bool]string{
+	false: {
+		false: "the worker is not serving now, and as many requests as may wait for it do",
+		true:  "the worker is not serving now, and requests don't wait for it here",
+	},
+	true: {
+		false: "the worker has as many requests as it may have at once, and as many as may wait for their turn do",
+		true:  "the worker has as many requests as it may have at once, and requests don't wait for it here",
+	},
+}
+
+// beginWait notes that a stream has to wait, and what for, the first time.
+func (l *lane) beginWait(c *conn, verdict gate.Verdict) {
+	if c.r.Has(arena.Waited) {
+		return
+	}
+	c.r.Set(arena.Waited)
+	c.r.HoldUntil = l.now + int64(l.relay.Hold)
+	if verdict == gate.Queued {
+		c.r.Set(arena.Queued)
+		return
+	}
+	l.count.Waited.Add(1)
 }
 
 // granted takes what the gate has posted to a stream that waited.
@@ -172,17 +190,22 @@ func (l *lane) granted(g gate.Grant) {
 		return
 	}
 	if g.Verdict == gate.Pass {
-		l.holdEnded(c)
+		l.waitEnded(c)
 		l.begin(c, l.headAgain(c), g.Life)
 	} else {
-		l.holdEnded(c)
+		l.waitEnded(c)
 		l.refuse(c, 503, "worker_unavailable", l.gate.Stats().Reason)
 	}
 	l.work(c)
 }
 
-// holdEnded notes how long a stream waited, however its wait has ended.
-func (l *lane) holdEnded(c *conn) {
+// waitEnded notes how long a stream waited, however its wait has ended. A place in the queue of an open gate is no hold:
+// no restart has to answer for it.
+func (l *lane) waitEnded(c *conn) {
+	if c.r.Has(arena.Queued) {
+		l.count.Queued.Observe(l.now - c.r.Arrived)
+		return
+	}
 	l.heldSince(c.r.Arrived, l.now)
 	l.count.Holds.Observe(l.now - c.r.Arrived)
 }
@@ -295,7 +318,7 @@ func (l *lane) back(c *conn, life int64, pause bool) {
 		c.retries = min(c.retries+1, 6)
 		return
 	}
-	verdict, again := l.gate.Return(c.ticket(l.id), life)
+	verdict, again := l.gate.Return(l.ticket(c), life)
 	l.entered(c, verdict, again)
 }
 
@@ -306,11 +329,7 @@ func (l *lane) unsend(c *conn) {
 	r.Phase, r.Life = arena.Held, 0
 	r.Up.Judged = r.HeadAt
 	r.Up.OutBase, r.Up.Safe, r.Up.Out = 0, 0, 0
-	if !r.Has(arena.Waited) {
-		r.Set(arena.Waited)
-		r.HoldUntil = l.now + int64(l.relay.Hold)
-		l.count.Waited.Add(1)
-	}
+	l.beginWait(c, gate.Held)
 	c.since = l.now
 	l.commit(c)
 }
@@ -318,16 +337,16 @@ func (l *lane) unsend(c *conn) {
 // again enters a stream whose pause is over.
 func (l *lane) again(c *conn) {
 	c.retryAt = 0
-	verdict, life := l.gate.Enter(c.ticket(l.id))
+	verdict, life := l.gate.Enter(l.ticket(c))
 	l.entered(c, verdict, life)
 }
 
 func (l *lane) entered(c *conn, verdict gate.Verdict, life int64) {
 	switch verdict {
 	case gate.Pass:
-		l.holdEnded(c)
+		l.waitEnded(c)
 		l.begin(c, l.headAgain(c), life)
-	case gate.Held:
+	case gate.Held, gate.Queued:
 	default:
 		l.wait(c, verdict)
 	}
@@ -335,10 +354,14 @@ func (l *lane) entered(c *conn, verdict gate.Verdict, life int64) {
 
 // holdOver: a stream has waited as long as it may.
 func (l *lane) holdOver(c *conn) {
-	if c.retryAt == 0 && !l.gate.Forget(c.ticket(l.id)) {
+	if c.retryAt == 0 && !l.gate.Forget(l.ticket(c)) {
 		return // its grant is in the mail
 	}
 	c.retryAt = 0
-	l.holdEnded(c)
-	l.refuse(c, 503, "worker_unavailable", "the worker did not come back within the time that requests are held")
+	l.waitEnded(c)
+	why := "the worker did not come back within the time that requests are held"
+	if l.gate.Stats().State == gate.Open {
+		why = "the worker had as many requests as it may have at once for all the time that this one could wait"
+	}
+	l.refuse(c, 503, "worker_unavailable", why)
 }

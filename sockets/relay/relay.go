@@ -33,9 +33,12 @@ type Options struct {
 	Front int // descriptor of the listener that clients connect to
 	Lanes int // loops, at most arena.MaxLoops; 0: one a processor, at most enoughLanes
 
-	Hold      time.Duration // how long a stream waits at the gate at the most; 0: it doesn't wait, it is refused
-	Waiting   int           // how many may wait; 0: as many as there are slots
-	Heartbeat time.Duration // of silence after which an event stream gets a comment; 0: never
+	Hold    time.Duration // how long a stream waits at the gate at the most; 0: it doesn't wait, it is refused
+	Waiting int           // how many may wait; 0: as many as there are slots
+	// Concurrency bounds the streams that a life has at once; those above it wait, each client address in its turn.
+	// 0: no bound.
+	Concurrency int
+	Heartbeat   time.Duration // of silence after which an event stream gets a comment; 0: never
 
 	Drained     func(life int64) // the barrier's second half; must not block
 	Unreachable func(life int64) // a connection to that life's address failed; must not block; nil: nobody asks
@@ -86,7 +89,8 @@ func New(o Options) (*Relay, error) {
 
 func assemble(o Options, pollers []poller) *Relay {
 	r := &Relay{Options: o, ends: make(chan end, 1024)}
-	r.gate = gate.New(o.Waiting, func(g gate.Grant) { r.lanes[g.Loop].mail.Post(g) }, o.Drained)
+	r.gate = gate.New(gate.Bounds{Waiting: o.Waiting, InFlight: o.Concurrency},
+		func(g gate.Grant) { r.lanes[g.Loop].mail.Post(g) }, o.Drained)
 	for i, p := range pollers {
 		r.lanes = append(r.lanes, newLane(r, i, p))
 	}

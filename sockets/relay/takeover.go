@@ -200,11 +200,11 @@ func (l *lane) restore(i int32) {
 	switch {
 	case c.r.Phase == arena.Relay && c.unheard():
 		l.unsend(c) // perhaps it never connected: the gate knows best where it belongs
-		l.gate.Rejoin(c.ticket(l.id))
+		l.gate.Rejoin(l.ticket(c))
 	case c.r.Phase == arena.Relay:
 		l.gate.Restore(c.r.Life)
 	case c.r.Phase == arena.Held:
-		l.gate.Rejoin(c.ticket(l.id))
+		l.gate.Rejoin(l.ticket(c))
 	case c.r.Phase == arena.Linger:
 		c.closeAt = l.now + int64(lingerIdle)
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -203,7 +204,11 @@ func (w *world) run() (deaths int, err error) {
 func tail(b []byte) []byte { return b[max(0, len(b)-60):] }
 
 func (w *world) connect(requests ...string) *client {
-	c := &client{end: w.kernel.Client(), send: []byte(strings.Join(requests, "")), answered: len(requests)}
+	return w.connectFrom(fake.SomeClient, requests...)
+}
+
+func (w *world) connectFrom(at netip.Addr, requests ...string) *client {
+	c := &client{end: w.kernel.ClientFrom(at), send: []byte(strings.Join(requests, "")), answered: len(requests)}
 	w.clients = append(w.clients, c)
 	return c
 }

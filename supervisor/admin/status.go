@@ -48,7 +48,8 @@ type Worker struct {
 type Gate struct {
 	State         string `json:"state"` // open, holding, refusing (halted or stopped) or leaving
 	InFlight      int    `json:"in_flight"`
-	Held          int    `json:"held"`
+	Held          int    `json:"held"`            // while no life serves, or since it didn't
+	Queued        int    `json:"queued"`          // behind as many streams as the worker may have at once
 	LongestHoldMS int64  `json:"longest_hold_ms"` // of all streams so far, those held now included
 }
 

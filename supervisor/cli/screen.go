@@ -101,6 +101,9 @@ func heldWords(g admin.Gate) string {
 	if g.LongestHoldMS > 0 {
 		held += " (longest hold so far " + spanMS(g.LongestHoldMS) + ")"
 	}
+	if g.Queued > 0 {
+		held += fmt.Sprintf(", %d queued", g.Queued)
+	}
 	return held
 }
 

@@ -133,7 +133,7 @@ func TestNamesOfStatusJSON(t *testing.T) {
 			"since", "state", "streams", "take_overs", "version", "worker", "would_restart",
 		},
 		"worker":  {"driver", "last_exit", "pid", "since", "upstream"},
-		"gate":    {"held", "in_flight", "longest_hold_ms", "state"},
+		"gate":    {"held", "in_flight", "longest_hold_ms", "queued", "state"},
 		"streams": {"cuts", "oldest_ms", "open", "outcomes"},
 		"ahead":   {"drain_ms", "oldest_ms", "start_ms", "streams", "wait_ms"},
 	} {

@@ -57,7 +57,8 @@ func (b backend) Status() admin.Status {
 			Progress: life.Progress, NextStart: life.NextStart,
 		},
 		Gate: admin.Gate{
-			State: traffic.Gate.State.String(), InFlight: traffic.Gate.InFlight, Held: traffic.Gate.Waiting,
+			State: traffic.Gate.State.String(), InFlight: traffic.Gate.InFlight, Held: traffic.Gate.Waiting - traffic.Gate.Queued,
+			Queued:        traffic.Gate.Queued,
 			LongestHoldMS: max(traffic.Counts.HoldEver, waitingFor(traffic)).Milliseconds(),
 		},
 		Streams: admin.Streams{
@@ -135,7 +136,7 @@ func (b backend) Follow(ctx context.Context, id, after int64) (admin.Restart, er
 	a := admin.Restart{
 		ID: r.ID, Revision: r.Revision, Phase: life.Phase.String(), Outcome: outcomes[r.Result], Error: r.Detail,
 		FromLife: int64(r.From), ToLife: int64(r.To), TookMS: r.Took.Milliseconds(),
-		Open: traffic.Gate.InFlight, OldestMS: traffic.Oldest.Milliseconds(), Held: traffic.Gate.Waiting,
+		Open: traffic.Gate.InFlight, OldestMS: traffic.Oldest.Milliseconds(), Held: traffic.Gate.Waiting - traffic.Gate.Queued,
 		LongestHoldMS: r.LongestHold.Milliseconds(), Cut: r.Cut,
 	}
 	switch {

@@ -118,7 +118,7 @@ func (d *daemon) buildRelay(found bool) (err error) {
 	page := d.arena.Page()
 	d.relay, err = relay.New(relay.Options{
 		Arena: d.arena, Kernel: kernel.Linux{}, Log: d.Log, Front: d.front.FD,
-		Hold: d.Hold, Heartbeat: d.Heartbeat,
+		Hold: d.Hold, Heartbeat: d.Heartbeat, Concurrency: d.Queue.Concurrency,
 		Drained:     func(life int64) { d.life.Drained(supervisor.Life(life)) },
 		Unreachable: d.unreachable,
 		Tick:        page.Tick,

@@ -1,5 +1,7 @@
 package fake
 
+import "net/netip"
+
 // End is the far end of a connection: a client's, or the worker's. What is done at it is done by other processes, so
 // no hook runs.
 type End struct {
@@ -7,9 +9,16 @@ type End struct {
 	s *socket
 }
 
+// SomeClient is the address of clients of which nothing else is said.
+var SomeClient = netip.MustParseAddr("192.0.2.1")
+
 // Client connects to the front.
-func (k *Kernel) Client() *End {
+func (k *Kernel) Client() *End { return k.ClientFrom(SomeClient) }
+
+// ClientFrom connects to the front from an address.
+func (k *Kernel) ClientFrom(at netip.Addr) *End {
 	ours, theirs := k.pair(FrontPort, false)
+	ours.from = at
 	k.backlog = append(k.backlog, ours)
 	return &End{k, theirs}
 }

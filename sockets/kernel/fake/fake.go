@@ -7,6 +7,7 @@ package fake
 import (
 	"errors"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -60,6 +61,7 @@ type socket struct {
 	shut     bool   // FIN sent from here
 	linger0  bool
 	port     uint16
+	from     netip.Addr // of a client
 	unix     bool
 	room     int
 }
@@ -336,7 +338,10 @@ func (k *Kernel) LocalPort(fd int32) uint16 {
 }
 
 // Peer implements kernel.Kernel.
-func (k *Kernel) Peer(int32) string { return "192.0.2.1:1" }
+func (k *Kernel) Peer(fd int32) string { return netip.AddrPortFrom(k.PeerAddr(fd), 1).String() }
+
+// PeerAddr implements kernel.Kernel.
+func (k *Kernel) PeerAddr(fd int32) netip.Addr { return k.socket(fd).from }
 
 // Poller is a loop's epoll set: it dies with its process.
 type Poller struct {
