@@ -229,27 +229,40 @@ func (d *daemon) serve(ctx context.Context) error {
 
 // heedWishes passes on what was asked of the sidecar, of this runner or of one before it.
 func (d *daemon) heedWishes(ctx context.Context, page *keeper.Page) {
-	leave := d.Leave
+	if page.IsLeaving() { // the runner before this one was asked, so the next word is the second one
+		d.life.Leave()
+		d.heedHurry(ctx, d.Leave)
+		return
+	}
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
-	for {
+	for asked := false; !asked; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-look.C: // the keeper notes a signal that came while no runner could hear it
-			if page.IsLeaving() {
-				look.Stop()
-				leave = nil
-				d.life.Leave()
-			}
-		case <-leave:
-			leave = nil
-			page.Leave()
-			d.life.Leave()
+			asked = page.IsLeaving()
+		case <-d.Leave:
+			asked = true
 		case <-d.Hurry:
 			d.life.Hurry()
 			return
 		}
+	}
+	page.Leave()
+	d.life.Leave()
+	d.heedHurry(ctx, nil)
+}
+
+// heedHurry passes on that a sidecar which leaves already is to hurry. again is nil where that is still the first word.
+func (d *daemon) heedHurry(ctx context.Context, again <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+	case <-again:
+		d.Log.Warn("hurrying: the runner before this one was asked to leave already")
+		d.life.Hurry()
+	case <-d.Hurry:
+		d.life.Hurry()
 	}
 }
 
