@@ -47,6 +47,7 @@ const (
 	pageSize   = 4096
 	slotSize   = 1024
 	areaStride = 256 << 10
+	endSize    = 512
 	upBytes    = (InSize + OutSize) / pageSize * pageSize // the whole pages of it
 )
 
@@ -70,6 +71,7 @@ type header struct {
 	output  outputHead
 	mark    Mark
 	fronts  [4]front
+	ends    endsHead
 }
 
 type machine struct {
@@ -84,21 +86,26 @@ type front struct {
 }
 
 var (
-	headerPages = (int(unsafe.Sizeof(header{})) + pageSize - 1) / pageSize
+	headerPages = pages(int(unsafe.Sizeof(header{}))) / pageSize
 	tableAt     = pageSize * (1 + headerPages + OutputSize/pageSize)
 )
 
 // The sizes hold at compile time.
 var (
 	_ [slotSize - unsafe.Sizeof(Slot{})]byte
+	_ [endSize - unsafe.Sizeof(End{})]byte
 	_ [areaStride - 2*(InSize+OutSize)]byte
 	_ [pageSize - unsafe.Sizeof(keeper.Page{})]byte
 )
 
 func size(slots int) int {
-	table := (slots*slotSize + pageSize - 1) / pageSize * pageSize
-	return tableAt + table + slots*areaStride
+	return endsAt(slots) + pages(endsKept(slots)*endSize) + slots*areaStride
 }
+
+func endsAt(slots int) int { return tableAt + pages(slots*slotSize) }
+
+// pages is n rounded up to whole pages.
+func pages(n int) int { return (n + pageSize - 1) / pageSize * pageSize }
 
 // Private makes an arena that dies with this process: for a runner without a keeper.
 func Private(slots int) (*Arena, error) {

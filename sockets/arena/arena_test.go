@@ -64,7 +64,7 @@ func TestNothingInTheArenaIsAPointer(t *testing.T) {
 			t.Errorf("%s is a %s", at, of)
 		}
 	}
-	for _, of := range []reflect.Type{reflect.TypeFor[Slot](), reflect.TypeFor[header](), reflect.TypeFor[keeper.Page]()} {
+	for _, of := range []reflect.Type{reflect.TypeFor[Slot](), reflect.TypeFor[End](), reflect.TypeFor[header](), reflect.TypeFor[keeper.Page]()} {
 		walk(of.Name(), of)
 	}
 }
@@ -73,7 +73,7 @@ func TestNothingInTheArenaIsAPointer(t *testing.T) {
 // changes a field or a size here changes that number too, and then the sum.
 func TestTheLayoutIsTheOneOfItsNumber(t *testing.T) {
 	sum := fnv.New32a()
-	fmt.Fprintln(sum, pageSize, slotSize, areaStride, InSize, OutSize, OutputSize, tableAt)
+	fmt.Fprintln(sum, pageSize, slotSize, endSize, areaStride, InSize, OutSize, OutputSize, tableAt)
 	var walk func(of reflect.Type)
 	walk = func(of reflect.Type) {
 		fmt.Fprintln(sum, of.Kind(), of.Size())
@@ -89,8 +89,9 @@ func TestTheLayoutIsTheOneOfItsNumber(t *testing.T) {
 		}
 	}
 	walk(reflect.TypeFor[Slot]())
+	walk(reflect.TypeFor[End]())
 	walk(reflect.TypeFor[header]())
-	if got, want := sum.Sum32(), uint32(0x3dedcd26); Layout != 2 || got != want {
+	if got, want := sum.Sum32(), uint32(0x98c7206c); Layout != 2 || got != want {
 		t.Errorf("layout %d has the sum %#x, want %#x for layout 2", Layout, got, want)
 	}
 }

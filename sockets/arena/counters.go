@@ -1,6 +1,9 @@
 package arena
 
-import "sync/atomic"
+import (
+	"slices"
+	"sync/atomic"
+)
 
 // Outcome is how a stream ended.
 type Outcome uint8
@@ -46,6 +49,37 @@ var causeNames = [causes]string{
 
 func (c Cause) String() string { return causeNames[c] }
 
+// Refusal is what a stream was refused for: the code of the answer that its client got.
+type Refusal uint8
+
+const (
+	OtherRefusal Refusal = iota
+	MalformedRequest
+	HeadTooLarge
+	HeadTimeout
+	NotSupported
+	WorkerUnavailable
+	refusals // how many
+)
+
+var refusalNames = [refusals]string{
+	OtherRefusal: "other", MalformedRequest: "malformed_request", HeadTooLarge: "head_too_large", HeadTimeout: "head_timeout",
+	NotSupported: "not_supported", WorkerUnavailable: "worker_unavailable",
+}
+
+func (r Refusal) String() string { return refusalNames[r] }
+
+// RefusalOf is the one with that code.
+func RefusalOf(code string) Refusal { return Refusal(max(slices.Index(refusalNames[:], code), 0)) }
+
+// Refusals are all of them.
+func Refusals() (all []Refusal) {
+	for r := range refusals {
+		all = append(all, r)
+	}
+	return all
+}
+
 // Counters are one loop's, and outlive it. An end may be counted twice at a death, never missed.
 type Counters struct {
 	Working atomic.Int64 // slot being worked on, plus 1; 0 between events. Read after a death only
@@ -54,10 +88,15 @@ type Counters struct {
 	Streams     atomic.Int64 // requests whose head was whole
 	Outcomes    [outcomes]atomic.Int64
 	Causes      [causes]atomic.Int64
-	Waited      atomic.Int64 // streams that were held at the gate
-	HoldEver    atomic.Int64 // ns, the longest hold
-	LongestHold atomic.Int64 // ns, since the mark
-	LongestGap  atomic.Int64 // ns between two sends to a client of one event stream, since the mark
+	Refusals    [refusals]atomic.Int64 // as Outcomes[Refused], by code, when it is answered
+	UpBytes     atomic.Int64           // taken from clients; behind by the batch that a runner died in
+	DownBytes   atomic.Int64           // given to clients, likewise
+	Busy        atomic.Int64           // ns spent on events
+	TooLong     atomic.Int64           // streams with an event too long to be judged
+	Waited      atomic.Int64           // streams that were held at the gate
+	HoldEver    atomic.Int64           // ns, the longest hold
+	LongestHold atomic.Int64           // ns, since the mark
+	LongestGap  atomic.Int64           // ns between two sends to a client of one event stream, since the mark
 	Heartbeats  atomic.Int64
 	Shed        atomic.Int64 // idle connections closed because slots ran out
 	Stalled     atomic.Int64 // times that a front stopped accepting because none could be had
@@ -83,8 +122,25 @@ type Counters struct {
 // Mark is the state of the counters when the restart under way began, so that what it did to streams can be told
 // whatever dies meanwhile. Written by the supervisor's side; Restart last.
 type Mark struct {
-	Restart              atomic.Int64 // its id
+	Restart              atomic.Int64 // its id; of the last one, where none is under way
+	Over                 atomic.Int64 // CLOCK_MONOTONIC ns at which it ended, 0: it hasn't
 	Cut, Waited, Refused atomic.Int64
+}
+
+// Underway is the restart under way, 0 for none.
+func (m *Mark) Underway() int64 {
+	if m.Over.Load() != 0 {
+		return 0
+	}
+	return m.Restart.Load()
+}
+
+// Since is the last restart, if it was still under way at that time or began later; else 0.
+func (m *Mark) Since(at int64) int64 {
+	if over := m.Over.Load(); over != 0 && over < at {
+		return 0
+	}
+	return m.Restart.Load()
 }
 
 // Mark returns the mark.

@@ -117,6 +117,7 @@ type Slot struct {
 	Noted   Noted
 	records [2]Record
 	ID      ID // the request id of the current stream
+	Story   Story
 }
 
 // ID is a request id, printable ASCII.

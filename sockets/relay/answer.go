@@ -82,6 +82,7 @@ func (l *lane) sendAnswer(c *conn) bool {
 			return false
 		}
 		l.arena.Note(&n.DownGiven, n.DownGiven+int64(sent))
+		l.gave += int64(sent)
 		c.lastSent = l.now
 	}
 	return true

@@ -93,6 +93,9 @@ func (l *lane) cut(c *conn, cause arena.Cause, why string) {
 		why = causeTexts[cause]
 	}
 	r.Outcome, r.Cause = arena.Cut, cause
+	if restart := l.arena.Mark().Underway(); restart != 0 {
+		c.slot.Story.Restart = restart
+	}
 	if cause == arena.NoCause { // the client's own doing
 		r.Outcome = arena.ClientGone
 	}
@@ -130,6 +133,7 @@ var causeTexts = map[arena.Cause]string{
 
 // refuse answers in the worker's place, and closes.
 func (l *lane) refuse(c *conn, status int, code, why string) {
+	l.count.Refusals[arena.RefusalOf(code)].Add(1)
 	c.r.Outcome = arena.Refused
 	c.r.Clear(arena.KeepAlive)
 	rewind(&c.r.Down, c.slot.Noted.DownGiven)

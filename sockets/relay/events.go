@@ -133,7 +133,10 @@ func (l *lane) makeOpaque(c *conn) {
 	c.passPending()
 	c.r.Clear(arena.EventStream | arena.Judged)
 	c.r.Set(arena.Opaque)
-	l.relay.Log.Warn("event longer than the buffer: this stream's end can't be judged any more", "request", string(c.slot.ID.Value()))
+	l.count.TooLong.Add(1)
+	e := l.storyOf(c)
+	e.What = arena.TooLong
+	l.relay.teller.put(e)
 }
 
 // judge shows one whole event to the dialect, and says why the stream is to be cut there, if it is.

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"time"
@@ -24,6 +25,8 @@ const (
 	// retryFirst and retryMost bound the pause before a stream whose connection failed tries again.
 	retryFirst, retryMost = 50 * time.Millisecond, time.Second
 )
+
+var query = []byte("?") // begins what no log is to know
 
 // readHead reads a request's head and asks the gate. It says whether the phase has changed.
 func (l *lane) readHead(c *conn) bool {
@@ -80,6 +83,7 @@ func (l *lane) readClient(c *conn, limit int) bool {
 		c.since = l.now // the head's time begins with its first byte
 	}
 	l.arena.Note(&c.slot.Noted.UpTaken, taken+int64(n))
+	l.took += int64(n)
 	return true
 }
 
@@ -97,6 +101,7 @@ func (l *lane) arrive(c *conn) {
 	r.Arrived, r.Life, r.Flags, r.Outcome, r.Cause, r.Status = l.now, 0, 0, arena.Pending, arena.NoCause, 0
 	r.HeadAt, r.HeadLen, r.Minor, r.Method, r.Kind = r.Up.Judged, 0, 1, http1.MethodOther, openai.Unknown
 	c.retries = 0
+	c.slot.Story = arena.Story{GivenAt: c.slot.Noted.DownGiven}
 	l.name(c, nil)
 }
 
@@ -110,6 +115,8 @@ func (l *lane) enter(c *conn, head []byte) {
 	}
 	r.HeadLen, r.Method, r.Minor = int32(len(head)), q.Method, q.Minor
 	target := q.Target.Of(head)
+	path, _, _ := bytes.Cut(target, query)
+	c.slot.Story.Route.Set(q.MethodName.Of(head), path)
 	r.Kind = openai.KindOf(q.MethodName.Of(head), target)
 	l.name(c, q.RequestID.Of(head))
 	if q.KeepAlive {
@@ -145,7 +152,7 @@ func (l *lane) wait(c *conn, verdict gate.Verdict) {
 	case gate.Held, gate.Queued:
 		l.beginWait(c, verdict)
 		c.r.Phase = arena.Held
-		c.since = l.now
+		l.waits(c)
 		l.commit(c)
 	case gate.Full:
 		l.refuse(c, 503, "worker_unavailable", fullTexts[l.gate.Stats().State == gate.Open][l.relay.Hold == 0])
@@ -180,6 +187,12 @@ func (l *lane) beginWait(c *conn, verdict gate.Verdict) {
 	l.count.Waited.Add(1)
 }
 
+// waits begins a wait, or another one.
+func (l *lane) waits(c *conn) {
+	c.since = l.now
+	c.slot.Story.WaitSince = l.now
+}
+
 // granted takes what the gate has posted to a stream that waited.
 func (l *lane) granted(g gate.Grant) {
 	c := l.conns[g.Slot]
@@ -202,12 +215,18 @@ func (l *lane) granted(g gate.Grant) {
 // waitEnded notes how long a stream waited, however its wait has ended. A place in the queue of an open gate is no hold:
 // no restart has to answer for it.
 func (l *lane) waitEnded(c *conn) {
+	s := &c.slot.Story
+	waited := max(l.now-s.WaitSince, 0)
+	s.Waited += waited
 	if c.r.Has(arena.Queued) {
-		l.count.Queued.Observe(l.now - c.r.Arrived)
+		l.count.Queued.Observe(waited)
 		return
 	}
 	l.heldSince(c.r.Arrived, l.now)
-	l.count.Holds.Observe(l.now - c.r.Arrived)
+	l.count.Holds.Observe(waited)
+	if restart := l.arena.Mark().Since(s.WaitSince); restart != 0 {
+		s.Restart = restart
+	}
 }
 
 // heldSince notes the longest waits.
@@ -330,7 +349,7 @@ func (l *lane) unsend(c *conn) {
 	r.Up.Judged = r.HeadAt
 	r.Up.OutBase, r.Up.Safe, r.Up.Out = 0, 0, 0
 	l.beginWait(c, gate.Held)
-	c.since = l.now
+	l.waits(c)
 	l.commit(c)
 }
 

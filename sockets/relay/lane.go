@@ -34,6 +34,8 @@ type lane struct {
 	free      []int32
 	seq       uint32
 	accepting bool
+	took      int64 // from clients in this batch
+	gave      int64 // to clients, likewise
 
 	request  http1.Request  // of the head that was just parsed
 	response http1.Response // likewise
@@ -80,6 +82,15 @@ func (l *lane) wakeUp() {
 			l.work(c)
 		}
 	}
+	l.settle()
+}
+
+// settle adds a batch to the counters: one addition for many tokens.
+func (l *lane) settle() {
+	l.count.UpBytes.Add(l.took)
+	l.count.DownBytes.Add(l.gave)
+	l.count.Busy.Add(l.k.Now() - l.now)
+	l.took, l.gave = 0, 0
 }
 
 // handle deals with a batch of events.
@@ -99,6 +110,7 @@ func (l *lane) handle(events []loop.Event) bool {
 			l.event(c, e.Token&1, e.Events)
 		}
 	}
+	l.settle()
 	return !l.closing.Load()
 }
 
@@ -125,6 +137,7 @@ func (l *lane) tick() bool {
 			l.due(c)
 		}
 	})
+	l.settle()
 	return !l.closing.Load()
 }
 

@@ -12,9 +12,11 @@ package relay
 
 import (
 	"cmp"
+	"context"
 	"log/slog"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,9 +42,10 @@ type Options struct {
 	Concurrency int
 	Heartbeat   time.Duration // of silence after which an event stream gets a comment; 0: never
 
-	Drained     func(life int64) // the barrier's second half; must not block
-	Unreachable func(life int64) // a connection to that life's address failed; must not block; nil: nobody asks
-	Tick        func(lane int)   // a lane's sign of life; nil: nobody looks
+	Drained     func(life int64)  // the barrier's second half; must not block
+	Ended       func([]arena.End) // streams that were cut or that a restart has touched; may take its time; nil: nobody keeps them
+	Unreachable func(life int64)  // a connection to that life's address failed; must not block; nil: nobody asks
+	Tick        func(lane int)    // a lane's sign of life; nil: nobody looks
 }
 
 // enoughLanes move more tokens than any one worker makes: one of them carries some 40,000 a second. Each costs a few
@@ -55,7 +58,7 @@ type Relay struct {
 	gate   *gate.Gate
 	lanes  []*lane
 	target atomic.Pointer[target]
-	ends   chan end // to the log; dropped when it is full
+	teller *teller
 }
 
 // target is where streams that pass go.
@@ -88,7 +91,7 @@ func New(o Options) (*Relay, error) {
 }
 
 func assemble(o Options, pollers []poller) *Relay {
-	r := &Relay{Options: o, ends: make(chan end, 1024)}
+	r := &Relay{Options: o, teller: newTeller(o)}
 	r.gate = gate.New(gate.Bounds{Waiting: o.Waiting, InFlight: o.Concurrency},
 		func(g gate.Grant) { r.lanes[g.Loop].mail.Post(g) }, o.Drained)
 	for i, p := range pollers {
@@ -99,7 +102,11 @@ func assemble(o Options, pollers []poller) *Relay {
 
 // Serve runs the lanes and the log until Close.
 func (r *Relay) Serve() error {
-	go r.logEnds()
+	telling, stop := context.WithCancel(context.Background())
+	var teller sync.WaitGroup
+	teller.Go(func() { r.teller.tell(telling, r.refusals) })
+	defer teller.Wait()
+	defer stop()
 	errs := make(chan error, len(r.lanes))
 	for _, l := range r.lanes {
 		go func() { errs <- l.run() }()
@@ -185,6 +192,7 @@ func (r *Relay) eachOf(life int64, do func(*lane, *conn)) {
 				do(l, c)
 			}
 		}
+		l.settle()
 		l.mu.Unlock()
 	}
 }
@@ -242,6 +250,8 @@ type Stream struct {
 	Slot      int
 	RequestID string
 	Client    string // its address
+	Route     string // method and path
+	Life      int64
 	Age       time.Duration
 }
 
@@ -255,6 +265,7 @@ func (r *Relay) Oldest(most int) []Stream {
 			if c != nil && c.r.Phase == arena.Relay {
 				all = append(all, Stream{
 					Slot: int(c.index), RequestID: string(c.slot.ID.Value()), Client: r.Kernel.Peer(c.r.Client),
+					Route: string(c.slot.Story.Route.Value()), Life: c.r.Life,
 					Age: time.Duration(now - c.r.Arrived),
 				})
 			}
@@ -263,6 +274,35 @@ func (r *Relay) Oldest(most int) []Stream {
 	}
 	slices.SortFunc(all, func(a, b Stream) int { return cmp.Compare(b.Age, a.Age) })
 	return all[:min(len(all), most)]
+}
+
+// Touched returns what there is to tell of the open streams that have waited for a restart, or do.
+func (r *Relay) Touched(restart int64) (all []arena.End) {
+	for _, l := range r.lanes {
+		l.mu.Lock()
+		for _, c := range l.conns {
+			if c == nil {
+				continue
+			}
+			s := &c.slot.Story
+			waits := c.r.Phase == arena.Held && r.Arena.Mark().Since(s.WaitSince) == restart
+			if open := c.r.Phase == arena.Relay || c.r.Phase == arena.Flush; waits || open && s.Restart == restart {
+				e := l.storyOf(c)
+				e.Restart = restart
+				all = append(all, e)
+			}
+		}
+		l.mu.Unlock()
+	}
+	return all
+}
+
+// refusals is how many streams got that code, on all lanes.
+func (r *Relay) refusals(code arena.Refusal) (n int64) {
+	for i := range arena.MaxLoops {
+		n += r.Arena.Counters(i).Refusals[code].Load()
+	}
+	return n
 }
 
 func (r *Relay) counts() Counts {
