@@ -37,6 +37,8 @@ const (
 	// OutSize is how much judged output a slot holds in one direction.
 	OutSize = 62 << 10
 
+	// MaxFronts bounds the fronts, each of which has a place in a table.
+	MaxFronts = 4
 	// MaxLoops bounds the loops, each of which has a block of counters.
 	MaxLoops = 14
 	// OutputSize is how much of the worker's last output is kept.
@@ -70,7 +72,7 @@ type header struct {
 	machine machine
 	output  outputHead
 	mark    Mark
-	fronts  [4]front
+	fronts  [MaxFronts]front
 	ends    endsHead
 }
 

@@ -29,6 +29,7 @@ func (a *Arena) Check(i int) error {
 		{0 <= s.Suspect && s.Suspect < farthest, "it can't have been suspected so often"},
 		{r.Phase < phases && r.Outcome < outcomes && r.Cause < causes && r.Framing <= http1.FramingClose, "a phase, outcome, cause or framing that there isn't"},
 		{r.Flags < flags, "flags that there aren't"},
+		{r.Front < MaxFronts, "a front that there isn't"},
 		{slices.Contains(scanners, r.Events), "an event scanner that stands nowhere"},
 		{s.ID.plausible(), "a request id that is none"},
 		{r.descriptors(), "descriptors that don't fit each other or the phase"},
@@ -37,7 +38,8 @@ func (a *Arena) Check(i int) error {
 		{r.Down.writes(n.DownGiven), "what goes to the client lies outside of its area"},
 		{r.Worker < 0 || r.Down.reads(n.DownTaken), "what was read from the worker lies outside of its area"},
 		{r.Worker < 0 || r.Up.writes(n.UpGiven) && r.Up.Safe == r.Up.Out, "what goes to the worker lies outside of its area"},
-		{r.PipeR < 0 || n.UpGiven <= n.Piped && n.Piped <= r.Up.Safe, "the pipe holds what there isn't"},
+		{r.PipeR < 0 || n.UpGiven <= n.UpPiped && n.UpPiped <= r.Up.Safe, "the worker's pipe holds what there isn't"},
+		{r.ClientPipeR < 0 || n.DownGiven <= n.DownPiped && n.DownPiped <= r.Down.Safe, "the client's pipe holds what there isn't"},
 		{r.stage(n), "it can't be where it is"},
 	} {
 		if !rule.holds {
@@ -73,22 +75,22 @@ func (d *ID) plausible() bool {
 // descriptors: a worker's connection is there while bytes are relayed, and only then; a pipe has two ends.
 func (r *Record) descriptors() bool {
 	switch {
-	case r.Client < 0, r.Worker < -1, r.PipeR < -1, r.PipeW < -1,
+	case r.Client < 0, r.Worker < -1, r.PipeR < -1, r.PipeW < -1, r.ClientPipeR < -1, r.ClientPipeW < -1,
 		(r.Worker >= 0) != (r.Phase == Relay),
 		(r.PipeR >= 0) != (r.PipeW >= 0), r.PipeR >= 0 && r.Worker < 0,
-		r.Client == r.Worker, r.Client == r.PipeR, r.Client == r.PipeW,
-		r.Worker >= 0 && (r.Worker == r.PipeR || r.Worker == r.PipeW),
-		r.PipeR >= 0 && r.PipeR == r.PipeW:
+		(r.ClientPipeR >= 0) != (r.ClientPipeW >= 0):
 		return false
 	}
-	return true
+	named := r.Descriptors()
+	slices.Sort(named)
+	return len(slices.Compact(named)) == len(r.Descriptors())
 }
 
 func (r *Record) bounded(n *Noted) bool {
 	for _, v := range [...]int64{
 		r.Up.InBase, r.Up.Judged, r.Up.OutBase, r.Up.Safe, r.Up.Out,
 		r.Down.InBase, r.Down.Judged, r.Down.OutBase, r.Down.Safe, r.Down.Out,
-		n.UpTaken, n.UpGiven, n.DownTaken, n.DownGiven, n.Piped, r.HeadAt,
+		n.UpTaken, n.UpGiven, n.DownTaken, n.DownGiven, n.UpPiped, n.DownPiped, r.HeadAt,
 	} {
 		if v < 0 || v >= farthest {
 			return false

@@ -60,6 +60,10 @@ type Record struct {
 	PipeR  int32 // pipe in front of a unix worker's socket, -1 for none; see the kernel room
 	PipeW  int32
 
+	ClientPipeR int32 // pipe in front of a unix client's socket, likewise
+	ClientPipeW int32
+
+	Front   uint8 // that the client came in by, its number in the table of fronts
 	Phase   Phase
 	Outcome Outcome // decided, counted when the flush is over
 	Cause   Cause
@@ -95,7 +99,7 @@ func (r *Record) Clear(f Flag) { r.Flags &^= f }
 
 // Descriptors returns those that the record names.
 func (r *Record) Descriptors() []int32 {
-	return slices.DeleteFunc([]int32{r.Client, r.Worker, r.PipeR, r.PipeW}, func(fd int32) bool { return fd < 0 })
+	return slices.DeleteFunc([]int32{r.Client, r.Worker, r.PipeR, r.PipeW, r.ClientPipeR, r.ClientPipeW}, func(fd int32) bool { return fd < 0 })
 }
 
 // Noted are the counts that are stored after each system call that moved bytes: what was taken from a source and
@@ -106,7 +110,8 @@ type Noted struct {
 	UpGiven   int64 // to the worker
 	DownTaken int64 // from the worker
 	DownGiven int64 // to the client
-	Piped     int64 // put into the pipe in front of a unix worker
+	UpPiped   int64 // put into the pipe in front of a unix worker
+	DownPiped int64 // put into the pipe in front of a unix client
 }
 
 // Slot is one client connection. Only its loop writes it.

@@ -54,7 +54,7 @@ func everyDeath(t *testing.T, try func(die func(*Arena, func()) bool)) {
 func record(n int64) Record {
 	half := Half{n, n, n, n, n}
 	return Record{
-		Client: int32(n), Worker: int32(n), PipeR: int32(n), PipeW: int32(n), Flags: Flag(n), Status: int32(n), HeadLen: int32(n), HeadAt: n,
+		Client: int32(n), Worker: int32(n), PipeR: int32(n), PipeW: int32(n), ClientPipeR: int32(n), ClientPipeW: int32(n), Flags: Flag(n), Status: int32(n), HeadLen: int32(n), HeadAt: n,
 		Life: n, Arrived: n, HoldUntil: n, Up: half, Down: half, Answer: http1.NewBody(http1.FramingLength, n),
 	}
 }
@@ -164,9 +164,10 @@ func TestARecordNamesItsDescriptors(t *testing.T) {
 		r    Record
 		want []int32
 	}{
-		{Record{Client: 5, Worker: -1, PipeR: -1, PipeW: -1}, []int32{5}},
-		{Record{Client: 5, Worker: 6, PipeR: -1, PipeW: -1}, []int32{5, 6}},
-		{Record{Client: 5, Worker: 6, PipeR: 7, PipeW: 8}, []int32{5, 6, 7, 8}},
+		{Record{Client: 5, Worker: -1, PipeR: -1, PipeW: -1, ClientPipeR: -1, ClientPipeW: -1}, []int32{5}},
+		{Record{Client: 5, Worker: 6, PipeR: -1, PipeW: -1, ClientPipeR: -1, ClientPipeW: -1}, []int32{5, 6}},
+		{Record{Client: 5, Worker: 6, PipeR: 7, PipeW: 8, ClientPipeR: -1, ClientPipeW: -1}, []int32{5, 6, 7, 8}},
+		{Record{Client: 5, Worker: -1, PipeR: -1, PipeW: -1, ClientPipeR: 9, ClientPipeW: 10}, []int32{5, 9, 10}},
 	} {
 		if got := test.r.Descriptors(); !slices.Equal(got, test.want) {
 			t.Errorf("%+v: %v, want %v", test.r, got, test.want)
@@ -177,14 +178,14 @@ func TestARecordNamesItsDescriptors(t *testing.T) {
 // relaying is a slot in the middle of an answer, every number of which is one that Check must look at.
 func relaying(a *Arena) *Slot {
 	r := Record{
-		Client: 5, Worker: 6, PipeR: 7, PipeW: 8, Phase: Relay, Framing: http1.FramingChunked, Flags: AnswerBegun | EventStream, Life: 1,
+		Client: 5, Worker: 6, PipeR: 7, PipeW: 8, ClientPipeR: 9, ClientPipeW: 10, Phase: Relay, Framing: http1.FramingChunked, Flags: AnswerBegun | EventStream, Life: 1,
 		HeadAt: 10, HeadLen: 20,
 		Up:   Half{InBase: 5, Judged: 40, OutBase: 3, Safe: 30, Out: 30},
 		Down: Half{InBase: 50, Judged: 60, OutBase: 70, Safe: 90, Out: 100},
 	}
 	a.Fill(0, &r)
 	s := a.Slot(0)
-	s.Noted = Noted{UpTaken: 45, UpGiven: 10, DownTaken: 65, DownGiven: 80, Piped: 20}
+	s.Noted = Noted{UpTaken: 45, UpGiven: 10, DownTaken: 65, DownGiven: 80, UpPiped: 20, DownPiped: 85}
 	return s
 }
 
@@ -198,7 +199,7 @@ func TestCheckLooksAtEachNumber(t *testing.T) {
 	for name, number := range map[string]*int64{
 		"up.in_base": &r.Up.InBase, "up.judged": &r.Up.Judged, "up.out_base": &r.Up.OutBase, "up.safe": &r.Up.Safe, "up.out": &r.Up.Out,
 		"down.in_base": &r.Down.InBase, "down.judged": &r.Down.Judged, "down.out_base": &r.Down.OutBase, "down.safe": &r.Down.Safe, "down.out": &r.Down.Out,
-		"up_taken": &n.UpTaken, "up_given": &n.UpGiven, "down_taken": &n.DownTaken, "down_given": &n.DownGiven, "piped": &n.Piped,
+		"up_taken": &n.UpTaken, "up_given": &n.UpGiven, "down_taken": &n.DownTaken, "down_given": &n.DownGiven, "up_piped": &n.UpPiped, "down_piped": &n.DownPiped,
 		"head_at": &r.HeadAt, "suspect": &s.Suspect,
 	} {
 		was := *number

@@ -36,9 +36,18 @@ const (
 	OutputReadFD  = 108 // what the worker prints, non-blocking
 	OutputWriteFD = 109 // the worker's stdout and stderr, blocking; open here too, so that our death is no EPIPE
 	LifeFD        = 110 // the pidfd of the life
+	MoreFrontsFD  = 111 // the second front's listener; the other fronts' follow
 
 	EndFixed = 116 // the first number behind them; those in between are spare
 )
+
+// FrontAt is the fixed number of the listener of front i, counted from 0.
+func FrontAt(i int) int {
+	if i == 0 {
+		return FrontFD
+	}
+	return MoreFrontsFD + i - 1
+}
 
 // OrphanedSignal is what the kernel sends to the runner when its keeper is gone (PR_SET_PDEATHSIG). A realtime signal
 // of no meaning to anybody else; Go drops it where nobody asked for it.

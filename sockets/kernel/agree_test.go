@@ -24,7 +24,7 @@ type far interface {
 // side is one connection on one kernel.
 type side struct {
 	k         kernel.Kernel
-	w         kernel.Worker // its socket is our end, whoever connected
+	w         kernel.Conn // its socket is our end, whoever connected
 	connected bool
 	far       far
 }
@@ -74,16 +74,19 @@ type pair struct {
 }
 
 func newPair(t *testing.T, kind string, seed uint64) *pair {
-	p := &pair{t: t, unix: kind == "unix"}
+	p := &pair{t: t, unix: strings.HasPrefix(kind, "unix")}
 	var c *connection
 	k := fake.New(seed, p.unix)
-	if kind == "accepted" {
-		end := k.Client()
-		fd, _ := k.Accept(fake.Front)
-		p.fake = side{k, kernel.Worker{Socket: fd, PipeR: -1, PipeW: -1}, false, end}
-		c = accepted(t, "tcp4")
+	network, front := "tcp4", fake.Front
+	if p.unix {
+		network, front = "unix", fake.UnixFront
+	}
+	if strings.HasSuffix(kind, "accepted") {
+		end := k.ClientAt(front)
+		w, _ := k.Accept(front)
+		p.fake = side{k, w, false, end}
+		c = accepted(t, network)
 	} else {
-		network := map[string]string{"connected": "tcp4", "unix": "unix"}[kind]
 		w, _ := k.Connect(kernel.Address{})
 		p.fake = side{k, w, true, k.Worker()}
 		c = connected(t, network)
@@ -267,7 +270,7 @@ func (p *pair) send(n int) {
 // TestTheFakeKernelIsTrue: after any moves of both sides, the fake says of a connection what Linux says.
 func TestTheFakeKernelIsTrue(t *testing.T) {
 	const runs, moves = 150, 60
-	for _, kind := range []string{"accepted", "connected", "unix"} {
+	for _, kind := range []string{"tcp accepted", "tcp connected", "unix accepted", "unix connected"} {
 		t.Run(kind, func(t *testing.T) {
 			for seed := range uint64(runs) {
 				t.Run(fmt.Sprint(seed), func(t *testing.T) {

@@ -59,6 +59,9 @@ func takenUnix(fd int, noted int64) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("ask for the peek offset of socket %d: %w", fd, err)
 	}
+	if offset < 0 { // it was just accepted, and nothing is read before this is set
+		return 0, nil
+	}
 	return noted + (-int64(offset)-noted)&(peekLap-1), nil // peekStart is a multiple of peekLap
 }
 
@@ -72,7 +75,7 @@ func (Linux) Lap(socket int32) {
 }
 
 // Given implements Kernel: what the peer acknowledged and what waits for that. Our SYN counts one on a connection
-// that we opened. TCP only: for a unix worker see InPipe.
+// that we opened. TCP only: for a unix socket see InPipe.
 func (Linux) Given(fd int32, connected bool) (int64, error) {
 	info, queued, err := settled(int(fd), unix.SIOCOUTQ)
 	if err != nil {
@@ -112,17 +115,17 @@ func settled(fd int, queue uint) (*unix.TCPInfo, int, error) {
 }
 
 // InPipe implements Kernel.
-func (Linux) InPipe(w Worker) (int64, error) {
+func (Linux) InPipe(c Conn) (int64, error) {
 	var from, to unix.Stat_t
-	if err := errors.Join(unix.Fstat(int(w.PipeR), &from), unix.Fstat(int(w.PipeW), &to)); err != nil {
-		return 0, fmt.Errorf("look at pipe %d, %d: %w", w.PipeR, w.PipeW, err)
+	if err := errors.Join(unix.Fstat(int(c.PipeR), &from), unix.Fstat(int(c.PipeW), &to)); err != nil {
+		return 0, fmt.Errorf("look at pipe %d, %d: %w", c.PipeR, c.PipeW, err)
 	}
-	if from.Mode&unix.S_IFMT != unix.S_IFIFO || from.Dev != to.Dev || from.Ino != to.Ino || !mode(w.PipeR, unix.O_RDONLY) || !mode(w.PipeW, unix.O_WRONLY) {
-		return 0, fmt.Errorf("descriptors %d and %d aren't the ends of one pipe", w.PipeR, w.PipeW)
+	if from.Mode&unix.S_IFMT != unix.S_IFIFO || from.Dev != to.Dev || from.Ino != to.Ino || !mode(c.PipeR, unix.O_RDONLY) || !mode(c.PipeW, unix.O_WRONLY) {
+		return 0, fmt.Errorf("descriptors %d and %d aren't the ends of one pipe", c.PipeR, c.PipeW)
 	}
-	n, err := unix.IoctlGetInt(int(w.PipeR), unix.SIOCINQ)
+	n, err := unix.IoctlGetInt(int(c.PipeR), unix.SIOCINQ)
 	if err != nil {
-		return 0, fmt.Errorf("ask for the content of pipe %d: %w", w.PipeR, err)
+		return 0, fmt.Errorf("ask for the content of pipe %d: %w", c.PipeR, err)
 	}
 	return int64(n), nil
 }

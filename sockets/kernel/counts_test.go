@@ -77,7 +77,7 @@ func TestTotalsAfterAReset(t *testing.T) {
 		c.send(t, 25)
 		c.farReads(t, 25)
 		c.send(t, 30) // which is never read
-		port := linux.LocalPort(c.near)
+		local := linux.Local(c.near)
 		c.closeFar()
 		await(t, c.near, unix.POLLERR|unix.POLLHUP)
 		if n, err := linux.Taken(c.near, 40); err != nil || n != 40 {
@@ -96,8 +96,8 @@ func TestTotalsAfterAReset(t *testing.T) {
 		if _, e := linux.Read(c.near, make([]byte, 1)); e != unix.ECONNRESET {
 			t.Errorf("read: %v, want %v", e, unix.ECONNRESET)
 		}
-		if got := linux.LocalPort(c.near); got != port || port == 0 {
-			t.Errorf("local port %d, %d before the reset", got, port)
+		if got := linux.Local(c.near); got != local || local.TCP.Port() == 0 {
+			t.Errorf("local address %v, %v before the reset", got, local)
 		}
 	})
 }

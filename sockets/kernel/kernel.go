@@ -26,55 +26,59 @@ func (a Address) String() string {
 	return a.TCP.String()
 }
 
-// Worker is one connection to a worker. A unix socket counts nothing that was put into it, so bytes reach it through
-// a pipe of its own: what the pipe still holds tells how much went on.
-type Worker struct {
+// Conn is one connection, a client's or to a worker. A unix socket counts nothing that was put into it, so bytes reach it
+// through a pipe of its own: what the pipe still holds tells how much went on.
+type Conn struct {
 	Socket       int32
 	PipeR, PipeW int32 // -1 on TCP
 }
 
 // None is no connection.
-var None = Worker{-1, -1, -1}
+var None = Conn{-1, -1, -1}
 
 // Kernel is what the relay needs of the kernel. No call blocks. EAGAIN comes back as such, EINTR never.
 type Kernel interface {
 	// Now is CLOCK_MONOTONIC in nanoseconds.
 	Now() int64
 
-	// Accept takes a client's connection from a listener.
-	Accept(listener int) (fd int32, e Errno)
+	// Accept takes a client's connection from a listener. Adopt makes one of a socket that a dead runner had accepted, and of
+	// which nothing was read.
+	Accept(listener int) (Conn, Errno)
+	Adopt(socket int32) (Conn, Errno)
 	// Connect begins a connection to a worker; Connected tells, when it is writable, how that went.
-	Connect(to Address) (Worker, Errno)
+	Connect(to Address) (Conn, Errno)
 	Connected(socket int32) Errno
 
 	Read(fd int32, b []byte) (int, Errno)
 	// Send gives b to a TCP socket.
 	Send(fd int32, b []byte) (int, Errno)
-	// Pipe puts b into an empty pipe; Pour moves up to n bytes from the pipe into the worker's socket.
-	Pipe(w Worker, b []byte) (int, Errno)
-	Pour(w Worker, n int) (int, Errno)
+	// Pipe puts b into an empty pipe; Pour moves up to n bytes from the pipe into its unix socket.
+	Pipe(c Conn, b []byte) (int, Errno)
+	Pour(c Conn, n int) (int, Errno)
 
-	// HalfClose sends a FIN and goes on reading. Reset makes the close that follows an RST.
+	// HalfClose sends a FIN and goes on reading. Reset makes the close that follows an RST; unix sockets know none, there the
+	// peer hears of a close as of an error only where something of its own was left unread.
 	HalfClose(fd int32)
 	Reset(fd int32)
 	Close(fd int32)
 
 	// Taken is how many bytes were ever read from fd, of which noted were noted. It fails where the kernel can't tell.
 	Taken(fd int32, noted int64) (int64, error)
-	// Lap must be called on a worker's unix socket after each quarter of a GiB taken from it, or Taken fails.
+	// Lap must be called on a unix socket after each quarter of a GiB taken from it, or Taken fails.
 	Lap(socket int32)
-	// Given is how many bytes fd ever accepted; connected says that we connected it, rather than accepted it. It may be
-	// one too high after a HalfClose, once the connection is over.
+	// Given is how many bytes TCP socket fd ever accepted; connected says that we connected it, rather than accepted it. It
+	// may be one too high after a HalfClose, once the connection is over.
 	Given(fd int32, connected bool) (int64, error)
-	// InPipe is how many bytes a worker's pipe holds. It fails where w's pipe is none.
-	InPipe(w Worker) (int64, error)
+	// InPipe is how many bytes a connection's pipe holds. It fails where c's pipe is none.
+	InPipe(c Conn) (int64, error)
 
-	// Descriptors lists the sockets and pipes that a dead runner left and that lie at no fixed number. LocalPort is the TCP port that fd is
-	// bound to, 0 for what is no TCP socket.
+	// Descriptors lists the sockets and pipes that a dead runner left and that lie at no fixed number. Local is the address that
+	// stream socket fd is bound to, an accepted one's that of its listener (or the one of several that its client took); zero
+	// for what is bound to none, or is no such socket.
 	Descriptors() ([]int32, error)
-	LocalPort(fd int32) uint16
-	// Peer is the address of the other end, for people. PeerAddr is the same without the port, zero where the other end has
-	// no IP address.
+	Local(fd int32) Address
+	// Peer is the address of the other end, for people; of a unix socket's, whose process it was that connected. PeerAddr is
+	// the same without the port, zero where the other end has no IP address.
 	Peer(fd int32) string
 	PeerAddr(fd int32) netip.Addr
 }

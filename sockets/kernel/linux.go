@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -76,13 +77,48 @@ func NoticeTheVanished(listener int) error {
 }
 
 // Accept implements Kernel.
-func (Linux) Accept(listener int) (int32, Errno) {
-	fd, e := raw(unix.SYS_ACCEPT4, uintptr(listener), 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+func (Linux) Accept(listener int) (Conn, Errno) {
+	var from unix.RawSockaddrAny
+	size := uint32(unix.SizeofSockaddrAny)
+	fd, e := raw(unix.SYS_ACCEPT4, uintptr(listener), uintptr(unsafe.Pointer(&from)), uintptr(unsafe.Pointer(&size)),
+		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if e != 0 {
-		return -1, e
+		return None, e
 	}
-	nodelay(fd)
-	return int32(fd), 0
+	if from.Addr.Family != unix.AF_UNIX {
+		nodelay(fd)
+		return Conn{int32(fd), -1, -1}, 0
+	}
+	c, e := countable(fd)
+	if e != 0 {
+		unix.Close(fd)
+	}
+	return c, e
+}
+
+// Adopt implements Kernel.
+func (Linux) Adopt(socket int32) (Conn, Errno) {
+	domain, err := unix.GetsockoptInt(int(socket), unix.SOL_SOCKET, unix.SO_DOMAIN)
+	switch {
+	case err != nil:
+		return None, errno(err)
+	case domain == unix.AF_UNIX:
+		return countable(int(socket))
+	}
+	nodelay(int(socket))
+	return Conn{socket, -1, -1}, 0
+}
+
+// countable makes a connection of a fresh unix socket: from now on it is known how much was taken from it and given to it.
+func countable(fd int) (Conn, Errno) {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF, peekStart); err != nil {
+		return None, errno(err)
+	}
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+		return None, errno(err)
+	}
+	return Conn{int32(fd), int32(p[0]), int32(p[1])}, 0
 }
 
 // nodelay is for tokens: none may wait for an acknowledgement of the one before.
@@ -92,7 +128,7 @@ func nodelay(fd int) {
 }
 
 // Connect implements Kernel.
-func (Linux) Connect(to Address) (Worker, Errno) {
+func (Linux) Connect(to Address) (Conn, Errno) {
 	if to.Unix != "" {
 		return connectUnix(to.Unix)
 	}
@@ -115,28 +151,23 @@ func (Linux) Connect(to Address) (Worker, Errno) {
 		unix.Close(fd)
 		return None, errno(err)
 	}
-	return Worker{int32(fd), -1, -1}, 0
+	return Conn{int32(fd), -1, -1}, 0
 }
 
-func connectUnix(path string) (Worker, Errno) {
+func connectUnix(path string) (Conn, Errno) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return None, errno(err)
-	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEEK_OFF, peekStart); err != nil {
-		unix.Close(fd)
 		return None, errno(err)
 	}
 	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
 		unix.Close(fd)
 		return None, errno(err)
 	}
-	var p [2]int
-	if err := unix.Pipe2(p[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
+	c, e := countable(fd)
+	if e != 0 {
 		unix.Close(fd)
-		return None, errno(err)
 	}
-	return Worker{int32(fd), int32(p[0]), int32(p[1])}, 0
+	return c, e
 }
 
 func errno(err error) Errno {
@@ -167,14 +198,14 @@ func (Linux) Send(fd int32, b []byte) (int, Errno) {
 }
 
 // Pipe implements Kernel.
-func (Linux) Pipe(w Worker, b []byte) (int, Errno) {
-	return raw(unix.SYS_WRITE, uintptr(w.PipeW), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), 0, 0)
+func (Linux) Pipe(c Conn, b []byte) (int, Errno) {
+	return raw(unix.SYS_WRITE, uintptr(c.PipeW), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), 0, 0)
 }
 
 // Pour implements Kernel.
-func (Linux) Pour(w Worker, n int) (int, Errno) {
+func (Linux) Pour(c Conn, n int) (int, Errno) {
 	for {
-		moved, err := unix.Splice(int(w.PipeR), nil, int(w.Socket), nil, n, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+		moved, err := unix.Splice(int(c.PipeR), nil, int(c.Socket), nil, n, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
 		switch {
 		case err == nil:
 			return int(moved), 0
@@ -205,22 +236,31 @@ func (Linux) Descriptors() ([]int32, error) {
 	return fds, err
 }
 
-// LocalPort implements Kernel.
-func (Linux) LocalPort(fd int32) uint16 {
+// Local implements Kernel.
+func (Linux) Local(fd int32) Address {
 	if kind, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TYPE); err != nil || kind != unix.SOCK_STREAM {
-		return 0
+		return Address{}
 	}
 	sa, err := unix.Getsockname(int(fd))
 	if err != nil {
-		return 0
+		return Address{}
 	}
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:
-		return uint16(sa.Port)
+		return Address{TCP: netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))}
 	case *unix.SockaddrInet6:
-		return uint16(sa.Port)
+		ip := netip.AddrFrom16(sa.Addr).Unmap()
+		if sa.ZoneId != 0 { // one of a link, and another link may have it too
+			ip = ip.WithZone(fmt.Sprint(sa.ZoneId))
+		}
+		return Address{TCP: netip.AddrPortFrom(ip, uint16(sa.Port))}
+	case *unix.SockaddrUnix:
+		if strings.HasPrefix(sa.Name, "@") { // it has no name, or an abstract one
+			return Address{}
+		}
+		return Address{Unix: sa.Name}
 	default:
-		return 0
+		return Address{}
 	}
 }
 
@@ -228,6 +268,9 @@ func (Linux) LocalPort(fd int32) uint16 {
 func (Linux) Peer(fd int32) string {
 	if at := peer(fd); at.IsValid() {
 		return at.String()
+	}
+	if sa, err := unix.Getpeername(int(fd)); err == nil && sa != nil {
+		return peerProcess(int(fd))
 	}
 	return ""
 }
@@ -248,5 +291,18 @@ func peer(fd int32) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
 	default:
 		return netip.AddrPort{}
+	}
+}
+
+// peerProcess says whose process it was that connected. It has no PID where it is in a namespace that we don't see.
+func peerProcess(fd int) string {
+	of, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	switch {
+	case err != nil:
+		return ""
+	case of.Pid == 0:
+		return fmt.Sprintf("unix uid %d", of.Uid)
+	default:
+		return fmt.Sprintf("unix uid %d pid %d", of.Uid, of.Pid)
 	}
 }

@@ -1,8 +1,10 @@
 package kernel_test
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -39,8 +41,8 @@ func TestNoDescriptorBlocksOrIsInherited(t *testing.T) {
 
 func TestNobodyWaitsAtTheFront(t *testing.T) {
 	l, _ := listener(t, "tcp4")
-	if fd, e := linux.Accept(l); fd != -1 || e != unix.EAGAIN {
-		t.Errorf("accepted %d, %v; want %v", fd, e, unix.EAGAIN)
+	if c, e := linux.Accept(l); c != kernel.None || e != unix.EAGAIN {
+		t.Errorf("accepted %+v, %v; want %v", c, e, unix.EAGAIN)
 	}
 	if _, e := linux.Accept(-1); e != unix.EBADF {
 		t.Errorf("accept on no descriptor: %v, want %v", e, unix.EBADF)
@@ -105,12 +107,12 @@ func TestConnectedTellsWhenItStands(t *testing.T) {
 	}
 }
 
-// TestPortsTellClientsFromTheRest is how a take-over knows whom the front has accepted.
-func TestPortsTellClientsFromTheRest(t *testing.T) {
-	for _, network := range []string{"tcp4", "tcp6"} {
+// TestLocalAddressesTellClientsFromTheRest is how a take-over knows whom a front has accepted.
+func TestLocalAddressesTellClientsFromTheRest(t *testing.T) {
+	for _, network := range []string{"tcp4", "tcp6", "unix"} {
 		l, at := listener(t, network)
-		if port := linux.LocalPort(int32(l)); port != at.TCP.Port() {
-			t.Errorf("%s: the listener has port %d, want %d", network, port, at.TCP.Port())
+		if got := linux.Local(int32(l)); got != at {
+			t.Errorf("%s: the listener is at %v, want %v", network, got, at)
 		}
 		client, e := linux.Connect(at)
 		if e != 0 {
@@ -121,18 +123,18 @@ func TestPortsTellClientsFromTheRest(t *testing.T) {
 		if e != 0 {
 			t.Fatal(e)
 		}
-		track(t, &connection{near: near, far: client.Socket, worker: kernel.None})
-		if port := linux.LocalPort(near); port != at.TCP.Port() {
-			t.Errorf("%s: a client's connection has port %d, want %d", network, port, at.TCP.Port())
+		track(t, &connection{near: near.Socket, far: client.Socket, worker: near})
+		if got := linux.Local(near.Socket); got != at {
+			t.Errorf("%s: a client's connection is at %v, want %v", network, got, at)
 		}
-		if port := linux.LocalPort(client.Socket); port == at.TCP.Port() || port == 0 {
-			t.Errorf("%s: what connects has port %d", network, port)
+		if got := linux.Local(client.Socket); got == at || network != "unix" && got.TCP.Port() == 0 {
+			t.Errorf("%s: what connects is at %v", network, got)
 		}
 	}
 	u := connected(t, "unix")
-	for name, fd := range map[string]int32{"a unix socket": u.near, "a pipe": u.worker.PipeR, "nothing": 1 << 20, "no descriptor": -1} {
-		if port := linux.LocalPort(fd); port != 0 {
-			t.Errorf("%s has port %d", name, port)
+	for name, fd := range map[string]int32{"a worker's unix socket": u.near, "a pipe": u.worker.PipeR, "nothing": 1 << 20, "no descriptor": -1} {
+		if got := linux.Local(fd); got != (kernel.Address{}) {
+			t.Errorf("%s is at %v", name, got)
 		}
 	}
 }
@@ -140,7 +142,7 @@ func TestPortsTellClientsFromTheRest(t *testing.T) {
 func TestPeersAreNamedForPeople(t *testing.T) {
 	for network, ip := range map[string]string{"tcp4": "127.0.0.1", "tcp6": "::1"} {
 		c := accepted(t, network)
-		want := netip.AddrPortFrom(netip.MustParseAddr(ip), linux.LocalPort(c.far)).String()
+		want := netip.AddrPortFrom(netip.MustParseAddr(ip), linux.Local(c.far).TCP.Port()).String()
 		if got, want := linux.PeerAddr(c.near), netip.MustParseAddrPort(want).Addr(); got != want {
 			t.Errorf("%s: the client has the address %v, want %v", network, got, want)
 		}
@@ -155,7 +157,7 @@ func TestPeersAreNamedForPeople(t *testing.T) {
 	ok(t, unix.SetsockoptInt(l, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0))
 	ok(t, unix.Bind(l, &unix.SockaddrInet6{}))
 	ok(t, unix.Listen(l, 1))
-	client, e := linux.Connect(kernel.Address{TCP: netip.AddrPortFrom(netip.MustParseAddr("::ffff:127.0.0.1"), linux.LocalPort(int32(l)))})
+	client, e := linux.Connect(kernel.Address{TCP: netip.AddrPortFrom(netip.MustParseAddr("::ffff:127.0.0.1"), linux.Local(int32(l)).TCP.Port())})
 	if e != 0 {
 		t.Fatal(e)
 	}
@@ -164,11 +166,15 @@ func TestPeersAreNamedForPeople(t *testing.T) {
 	if e != 0 {
 		t.Fatal(e)
 	}
-	track(t, &connection{near: near, far: client.Socket, worker: kernel.None})
-	if got, want := linux.Peer(near), netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), linux.LocalPort(client.Socket)).String(); got != want {
+	track(t, &connection{near: near.Socket, far: client.Socket, worker: kernel.None})
+	if got, want := linux.Peer(near.Socket), netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), linux.Local(client.Socket).TCP.Port()).String(); got != want {
 		t.Errorf("mapped: %q, want %q", got, want)
 	}
-	for name, fd := range map[string]int32{"a listener": int32(l), "a unix socket": connected(t, "unix").near, "nothing": 1 << 20} {
+	want := fmt.Sprintf("unix uid %d pid %d", os.Getuid(), os.Getpid())
+	if got := linux.Peer(accepted(t, "unix").near); got != want {
+		t.Errorf("unix: %q, want %q", got, want)
+	}
+	for name, fd := range map[string]int32{"a listener": int32(l), "nothing": 1 << 20} {
 		if got := linux.Peer(fd); got != "" {
 			t.Errorf("%s has the peer %q", name, got)
 		}

@@ -90,7 +90,7 @@ func listener(t *testing.T, network string) (fd int, at kernel.Address) {
 // connection is one of ours: near is our descriptor, far is the other process's.
 type connection struct {
 	near, far int32
-	worker    kernel.Worker
+	worker    kernel.Conn
 	connected bool // by us
 }
 
@@ -103,12 +103,16 @@ func accepted(t *testing.T, network string) *connection {
 		t.Fatal(e)
 	}
 	await(t, int32(l), unix.POLLIN)
-	near, e := linux.Accept(l)
+	c, e := linux.Accept(l)
 	if e != 0 {
 		t.Fatal(e)
 	}
 	await(t, client.Socket, unix.POLLOUT)
-	return track(t, &connection{near: near, far: client.Socket, worker: kernel.Worker{Socket: near, PipeR: -1, PipeW: -1}})
+	if network == "unix" { // the far side is somebody else's, who knows no pipe
+		linux.Close(client.PipeR)
+		linux.Close(client.PipeW)
+	}
+	return track(t, &connection{near: c.Socket, far: client.Socket, worker: c})
 }
 
 func connected(t *testing.T, network string) *connection {
@@ -123,11 +127,10 @@ func connected(t *testing.T, network string) *connection {
 	if e := linux.Connected(w.Socket); e != 0 {
 		t.Fatal(e)
 	}
-	far, e := linux.Accept(l)
-	if e != 0 {
-		t.Fatal(e)
-	}
-	return track(t, &connection{near: w.Socket, far: far, worker: w, connected: true})
+	far, _, err := unix.Accept4(l, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+	ok(t, err)
+	_ = unix.SetsockoptInt(far, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // what is no TCP has none
+	return track(t, &connection{near: w.Socket, far: int32(far), worker: w, connected: true})
 }
 
 func track(t *testing.T, c *connection) *connection {

@@ -165,7 +165,7 @@ func TestWithoutALapTheCountIsLost(t *testing.T) {
 }
 
 // give puts n bytes into a worker's unix socket, through its pipe.
-func give(t *testing.T, w kernel.Worker, n int) {
+func give(t *testing.T, w kernel.Conn, n int) {
 	t.Helper()
 	if put, e := linux.Pipe(w, make([]byte, n)); put != n || e != 0 {
 		t.Fatalf("put %d of %d bytes into the pipe: %v", put, n, e)
@@ -175,7 +175,7 @@ func give(t *testing.T, w kernel.Worker, n int) {
 	}
 }
 
-func inPipe(t *testing.T, w kernel.Worker, want int) {
+func inPipe(t *testing.T, w kernel.Conn, want int) {
 	t.Helper()
 	if n, err := linux.InPipe(w); err != nil || n != int64(want) {
 		t.Fatalf("%d bytes in the pipe, %v; want %d", n, err, want)
@@ -263,7 +263,7 @@ func TestAWorkerThatIsGoneTakesNothing(t *testing.T) {
 
 func TestWhatIsNoPipeHoldsNothing(t *testing.T) {
 	a, b, tcp := connected(t, "unix"), connected(t, "unix"), connected(t, "tcp4")
-	for name, w := range map[string]kernel.Worker{
+	for name, w := range map[string]kernel.Conn{
 		"a TCP worker":      tcp.worker,
 		"swapped ends":      {Socket: a.near, PipeR: a.worker.PipeW, PipeW: a.worker.PipeR},
 		"one end twice":     {Socket: a.near, PipeR: a.worker.PipeR, PipeW: a.worker.PipeR},

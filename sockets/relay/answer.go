@@ -7,6 +7,7 @@ import (
 
 	"autoglm-sidecar/sockets/arena"
 	"autoglm-sidecar/sockets/http1"
+	"autoglm-sidecar/sockets/kernel"
 	"autoglm-sidecar/sockets/openai"
 	"autoglm-sidecar/sockets/sse"
 )
@@ -18,7 +19,7 @@ const believeAfter = 100 * time.Millisecond
 // headRoom is what an edited answer's head may be longer than the worker's.
 const headRoom = 1 << 10
 
-// lapEvery is how often a unix worker's counter is looked after, in bytes taken.
+// lapEvery is how often a unix socket's counter is looked after, in bytes taken.
 const lapEvery = 1 << 28
 
 // pumpDown moves the answer towards the client: read, judge and commit, send. A token takes one turn of it.
@@ -59,10 +60,15 @@ func (l *lane) readWorker(c *conn) bool {
 	}
 	c.workerIn = n == len(free)
 	l.arena.Note(&c.slot.Noted.DownTaken, taken+int64(n))
-	if c.r.PipeW >= 0 && taken/lapEvery != (taken+int64(n))/lapEvery {
-		l.k.Lap(c.r.Worker)
-	}
+	l.lap(c.worker(), taken, n)
 	return true
+}
+
+// lap looks after the counter of a unix socket from which n more bytes were taken.
+func (l *lane) lap(from kernel.Conn, taken int64, n int) {
+	if from.PipeW >= 0 && taken/lapEvery != (taken+int64(n))/lapEvery {
+		l.k.Lap(from.Socket)
+	}
 }
 
 // sendAnswer gives the client what may be sent. It says whether all of it went.
@@ -72,18 +78,18 @@ func (l *lane) sendAnswer(c *conn) bool {
 		if !c.clientOut {
 			return false
 		}
-		sent, e := l.k.Send(c.r.Client, c.areas.DownOut[n.DownGiven-h.OutBase:h.Safe-h.OutBase])
-		switch {
-		case e == unix.EAGAIN:
+		before := n.DownGiven
+		switch e := l.give(c.client(), c.areas.DownOut[n.DownGiven-h.OutBase:h.Safe-h.OutBase], &n.DownGiven, &n.DownPiped); e {
+		case 0:
+			l.gave += n.DownGiven - before
+			c.lastSent = l.now
+		case unix.EAGAIN:
 			c.clientOut = false
 			return false
-		case e != 0:
+		default:
 			l.clientGone(c)
 			return false
 		}
-		l.arena.Note(&n.DownGiven, n.DownGiven+int64(sent))
-		l.gave += int64(sent)
-		c.lastSent = l.now
 	}
 	return true
 }

@@ -39,8 +39,8 @@ type conn struct {
 	judgeAt   int64 // when an answer that ended by the worker's FIN is believed
 	closeAt   int64 // when a lingering client is left
 
-	dropped kernel.Worker // to be closed once the record says so
-	left    int64         // life that the stream has left, to be told to the gate then
+	dropped kernel.Conn // to be closed once the record says so
+	left    int64       // life that the stream has left, to be told to the gate then
 }
 
 // Sides of a connection in an event's token.
@@ -53,8 +53,20 @@ func (c *conn) token(side uint64) uint64 { return uint64(c.seq)<<32 | uint64(c.i
 
 func (c *conn) key() uint64 { return c.token(clientSide) }
 
-func (c *conn) worker() kernel.Worker {
-	return kernel.Worker{Socket: c.r.Worker, PipeR: c.r.PipeR, PipeW: c.r.PipeW}
+func (c *conn) worker() kernel.Conn {
+	return kernel.Conn{Socket: c.r.Worker, PipeR: c.r.PipeR, PipeW: c.r.PipeW}
+}
+
+func (c *conn) client() kernel.Conn {
+	return kernel.Conn{Socket: c.r.Client, PipeR: c.r.ClientPipeR, PipeW: c.r.ClientPipeW}
+}
+
+// newcomer is the record of a client that has said nothing yet.
+func newcomer(client kernel.Conn, front int) arena.Record {
+	return arena.Record{
+		Client: client.Socket, ClientPipeR: client.PipeR, ClientPipeW: client.PipeW, Front: uint8(front),
+		Worker: -1, PipeR: -1, PipeW: -1, Phase: arena.Head,
+	}
 }
 
 func (c *conn) of(life int64) bool { return c.r.Phase == arena.Relay && c.r.Life == life }

@@ -41,7 +41,7 @@ func serve(t *testing.T, to kernel.Address) string {
 		t.Fatal(err)
 	}
 	r, err := New(Options{
-		Arena: arena.OnHeap(64), Kernel: kernel.Linux{}, Log: slog.New(slog.DiscardHandler), Front: fd, Lanes: 2,
+		Arena: arena.OnHeap(64), Kernel: kernel.Linux{}, Log: slog.New(slog.DiscardHandler), Fronts: []Front{{FD: fd}}, Lanes: 2,
 		Hold: time.Minute, Heartbeat: 10 * time.Second, Drained: func(int64) {},
 	})
 	if err != nil {

@@ -84,6 +84,7 @@ func (l *lane) readClient(c *conn, limit int) bool {
 	}
 	l.arena.Note(&c.slot.Noted.UpTaken, taken+int64(n))
 	l.took += int64(n)
+	l.lap(c.client(), taken, n)
 	return true
 }
 
@@ -267,7 +268,7 @@ func (l *lane) begin(c *conn, head []byte, life int64) {
 	n := &c.slot.Noted
 	l.arena.Note(&n.UpGiven, 0)
 	l.arena.Note(&n.DownTaken, 0)
-	l.arena.Note(&n.Piped, 0)
+	l.arena.Note(&n.UpPiped, 0)
 
 	r, q := &c.r, &l.request
 	r.Phase, r.Life = arena.Relay, life

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -25,6 +26,7 @@ type lane struct {
 	mail  *loop.Mailbox[gate.Grant]
 
 	closing atomic.Bool
+	knock   atomic.Bool // another lane couldn't take in who waits at the fronts
 
 	mu        sync.Mutex // held while a batch is dealt with; guards everything that follows
 	now       int64
@@ -36,14 +38,13 @@ type lane struct {
 	accepting bool
 	took      int64 // from clients in this batch
 	gave      int64 // to clients, likewise
+	ready     []int // fronts at which somebody waits
+	turn      int   // the front whose turn is next
 
 	request  http1.Request  // of the head that was just parsed
 	response http1.Response // likewise
 	scratch  []byte
 }
-
-// frontToken is the listener's.
-const frontToken = loop.MaxToken
 
 func newLane(r *Relay, id int, p poller) *lane {
 	l := &lane{
@@ -101,15 +102,22 @@ func (l *lane) handle(events []loop.Event) bool {
 	for _, g := range l.mail.Take() {
 		l.granted(g)
 	}
+	l.ready = l.ready[:0]
+	if l.knock.Swap(false) && l.accepting {
+		l.ready = l.listening(l.ready)
+	}
 	for _, e := range events {
-		if e.Token == frontToken {
-			l.welcome()
+		if front, ok := l.frontOf(e.Token); ok {
+			if !slices.Contains(l.ready, front) {
+				l.ready = append(l.ready, front)
+			}
 			continue
 		}
 		if c := l.named(e.Token); c != nil {
 			l.event(c, e.Token&1, e.Events)
 		}
 	}
+	l.welcome()
 	l.settle()
 	return !l.closing.Load()
 }
@@ -252,36 +260,40 @@ func (l *lane) accept(on bool) {
 	if on == l.accepting || on && len(l.free) == 0 && l.longestIdle() == nil {
 		return
 	}
-	var err error
-	if on {
-		err = l.poll.Watch(int32(l.relay.Front), frontToken, loop.Readable|loop.Exclusive)
-	} else {
-		err = l.poll.Unwatch(int32(l.relay.Front))
-	}
-	if err != nil {
-		panic(err) // as in watchFor
+	for _, i := range l.listening(nil) {
+		var err error
+		if fd := int32(l.relay.Fronts[i].FD); on {
+			err = l.poll.Watch(fd, frontToken(i), loop.Readable|loop.Exclusive)
+		} else {
+			err = l.poll.Unwatch(fd)
+		}
+		if err != nil {
+			panic(err) // as in watchFor
+		}
 	}
 	l.accepting = on
 }
 
-// welcome accepts who waits at the front, a few at a time so that streams go on.
+// welcome accepts who waits at the fronts that are ready, one client each in turn, a few at a time so that streams go
+// on. Where slots run out in the middle, the front that was next is the first one the next time.
 func (l *lane) welcome() {
-	for range 16 {
+	for left := 16 * len(l.ready); left > 0 && len(l.ready) > 0; left-- {
 		if len(l.free) == 0 && !l.shed() {
-			l.count.Stalled.Add(1)
-			l.accept(false)
+			l.noMore()
 			return
 		}
-		fd, e := l.k.Accept(l.relay.Front)
+		at := l.nextFront()
+		front := l.ready[at]
+		client, e := l.k.Accept(l.relay.Fronts[front].FD)
 		switch e {
 		case 0:
-			l.work(l.admit(fd))
+			l.turn = front + 1
+			l.work(l.admit(client, front))
 		case unix.EAGAIN:
-			return
+			l.ready = slices.Delete(l.ready, at, at+1)
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
 			if !l.shed() {
-				l.count.Stalled.Add(1)
-				l.accept(false) // until the next tick
+				l.noMore()
 				return
 			}
 		default: // that client is gone; the next one may not be
@@ -289,11 +301,34 @@ func (l *lane) welcome() {
 	}
 }
 
+// nextFront is the place in ready of the front whose turn it is: the first one from turn on, else the first of all.
+func (l *lane) nextFront() (next int) {
+	wait := func(at int) int { return (l.ready[at] - l.turn + arena.MaxFronts) % arena.MaxFronts }
+	for at := range l.ready {
+		if wait(at) < wait(next) {
+			next = at
+		}
+	}
+	return next
+}
+
+// noMore stops accepting until the next tick. Of who waits the other lanes may not have heard: they are told.
+func (l *lane) noMore() {
+	l.count.Stalled.Add(1)
+	l.accept(false)
+	for _, other := range l.relay.lanes {
+		if other != l {
+			other.knock.Store(true)
+			other.poll.Wake()
+		}
+	}
+}
+
 // admit gives a client's connection a slot. Before this the connection is nobody's, and a take-over finds it so.
-func (l *lane) admit(fd int32) *conn {
+func (l *lane) admit(client kernel.Conn, front int) *conn {
 	i := l.free[len(l.free)-1]
 	l.free = l.free[:len(l.free)-1]
-	r := arena.Record{Client: fd, Worker: -1, PipeR: -1, PipeW: -1, Phase: arena.Head}
+	r := newcomer(client, front)
 	l.arena.Fill(int(i), &r)
 	l.count.Accepted.Add(1)
 	c := l.attach(i)
@@ -346,7 +381,7 @@ func (c *conn) idle() bool { return c.r.Phase == arena.Head && len(c.unjudgedUp(
 func (l *lane) commit(c *conn) {
 	l.arena.Commit(int(c.index), &c.r)
 	if c.dropped != kernel.None {
-		l.closeWorker(c.dropped)
+		l.close(c.dropped)
 		c.dropped = kernel.None
 	}
 	if c.left != 0 {
@@ -356,11 +391,11 @@ func (l *lane) commit(c *conn) {
 	}
 }
 
-func (l *lane) closeWorker(w kernel.Worker) {
-	l.k.Close(w.Socket)
-	if w.PipeR >= 0 {
-		l.k.Close(w.PipeR)
-		l.k.Close(w.PipeW)
+func (l *lane) close(c kernel.Conn) {
+	l.k.Close(c.Socket)
+	if c.PipeR >= 0 {
+		l.k.Close(c.PipeR)
+		l.k.Close(c.PipeW)
 	}
 }
 
@@ -388,9 +423,9 @@ func (l *lane) release(c *conn) {
 		c.leave()
 	}
 	if c.dropped != kernel.None {
-		l.closeWorker(c.dropped)
+		l.close(c.dropped)
 	}
-	l.k.Close(c.r.Client)
+	l.close(c.client())
 	l.arena.Wipe(int(c.index))
 	l.conns[c.index] = nil
 	l.free = append(l.free, c.index)

@@ -152,8 +152,8 @@ func TestASlotThatCannotBeTrueIsCutAlone(t *testing.T) {
 		"ends of the pipe swapped": func(m *ruin) { m.r.PipeR, m.r.PipeW = m.r.PipeW, m.r.PipeR },
 		"a socket for a pipe":      func(m *ruin) { m.r.Worker, m.r.PipeR = m.r.PipeR, m.r.Worker },
 		"one end for both":         func(m *ruin) { m.r.PipeR = m.r.PipeW },
-		"more piped than judged":   func(m *ruin) { m.slot.Noted.Piped = m.r.Up.Safe + 1 },
-		"more given than piped":    func(m *ruin) { m.slot.Noted.Piped = m.slot.Noted.UpGiven - 1 },
+		"more piped than judged":   func(m *ruin) { m.slot.Noted.UpPiped = m.r.Up.Safe + 1 },
+		"more given than piped":    func(m *ruin) { m.slot.Noted.UpPiped = m.slot.Noted.UpGiven - 1 },
 	} {
 		t.Run("unix/"+name, func(t *testing.T) {
 			m := wreck(t, true, false)
@@ -413,7 +413,7 @@ func (m *ruin) spoil(orders []byte) {
 		case 3:
 			open, _ := m.kernel.Descriptors()
 			candidates := append(open, -1, -2, 0, 1, fake.Front, 9999, math.MaxInt32)
-			*[]*int32{&m.r.Client, &m.r.Worker, &m.r.PipeR, &m.r.PipeW}[which%4] = candidates[at%len(candidates)]
+			*[]*int32{&m.r.Client, &m.r.Worker, &m.r.PipeR, &m.r.PipeW, &m.r.ClientPipeR, &m.r.ClientPipeW}[which%6] = candidates[at%len(candidates)]
 		case 4:
 			m.kernel.Skew(own[which%len(own)], int64(int32(value)), int64(int32(value>>32)))
 		case 5:

@@ -32,8 +32,8 @@ type Options struct {
 	Kernel kernel.Kernel
 	Log    *slog.Logger
 
-	Front int // descriptor of the listener that clients connect to
-	Lanes int // loops, at most arena.MaxLoops; 0: one a processor, at most enoughLanes
+	Fronts []Front // that clients connect to, at most arena.MaxFronts
+	Lanes  int     // loops, at most arena.MaxLoops; 0: one a processor, at most enoughLanes
 
 	Hold    time.Duration // how long a stream waits at the gate at the most; 0: it doesn't wait, it is refused
 	Waiting int           // how many may wait; 0: as many as there are slots
@@ -92,6 +92,12 @@ func New(o Options) (*Relay, error) {
 
 func assemble(o Options, pollers []poller) *Relay {
 	r := &Relay{Options: o, teller: newTeller(o)}
+	r.Fronts = slices.Clone(o.Fronts)
+	for i, f := range r.Fronts {
+		if f.FD >= 0 {
+			r.Fronts[i].At = o.Kernel.Local(int32(f.FD))
+		}
+	}
 	r.gate = gate.New(gate.Bounds{Waiting: o.Waiting, InFlight: o.Concurrency},
 		func(g gate.Grant) { r.lanes[g.Loop].mail.Post(g) }, o.Drained)
 	for i, p := range pollers {

@@ -5,6 +5,7 @@ import (
 
 	"autoglm-sidecar/sockets/arena"
 	"autoglm-sidecar/sockets/http1"
+	"autoglm-sidecar/sockets/kernel"
 )
 
 // chunkWaste is what our framing adds to a piece of payload at the most: a chunk size line of an area's length, the
@@ -36,7 +37,8 @@ func (l *lane) sendRequest(c *conn) bool {
 		if !c.workerOut || c.mute {
 			return false
 		}
-		switch e := l.give(c); e {
+		h, n := &c.r.Up, &c.slot.Noted
+		switch e := l.give(c.worker(), c.areas.UpOut[n.UpGiven-h.OutBase:h.Safe-h.OutBase], &n.UpGiven, &n.UpPiped); e {
 		case 0:
 		case unix.EAGAIN:
 			c.workerOut = false
@@ -49,27 +51,25 @@ func (l *lane) sendRequest(c *conn) bool {
 	return !c.mute
 }
 
-// give moves bytes into the worker's socket once, through the pipe where it is a unix socket.
-func (l *lane) give(c *conn) unix.Errno {
-	h, n := &c.r.Up, &c.slot.Noted
-	out := c.areas.UpOut[n.UpGiven-h.OutBase : h.Safe-h.OutBase]
-	if c.r.PipeW < 0 {
-		sent, e := l.k.Send(c.r.Worker, out)
+// give moves bytes of out into a socket once, through the pipe where it is a unix socket, and notes how far that came.
+func (l *lane) give(to kernel.Conn, out []byte, given, piped *int64) unix.Errno {
+	if to.PipeW < 0 {
+		sent, e := l.k.Send(to.Socket, out)
 		if e == 0 {
-			l.arena.Note(&n.UpGiven, n.UpGiven+int64(sent))
+			l.arena.Note(given, *given+int64(sent))
 		}
 		return e
 	}
-	if n.Piped == n.UpGiven { // the pipe is empty
-		put, e := l.k.Pipe(c.worker(), out)
+	if *piped == *given { // the pipe is empty
+		put, e := l.k.Pipe(to, out)
 		if e != 0 {
 			return e
 		}
-		l.arena.Note(&n.Piped, n.UpGiven+int64(put))
+		l.arena.Note(piped, *given+int64(put))
 	}
-	poured, e := l.k.Pour(c.worker(), int(n.Piped-n.UpGiven))
+	poured, e := l.k.Pour(to, int(*piped-*given))
 	if e == 0 {
-		l.arena.Note(&n.UpGiven, n.UpGiven+int64(poured))
+		l.arena.Note(given, *given+int64(poured))
 	}
 	return e
 }

@@ -83,8 +83,8 @@ func (r *Relay) doubt(left []int32) claims {
 	trusted(func(i int, _ *arena.Record) { doubts[i] = r.Arena.Check(i) })
 	trusted(func(_ int, c *arena.Record) { named.count(c) })
 	trusted(func(i int, c *arena.Record) {
-		if doubts[i] = named.doubt(c); doubts[i] == nil && r.Kernel.LocalPort(c.Client) != r.Kernel.LocalPort(int32(r.Front)) {
-			doubts[i] = fmt.Errorf("descriptor %d is no client's connection", c.Client)
+		if doubts[i] = named.doubt(c); doubts[i] == nil && !r.came(c) {
+			doubts[i] = fmt.Errorf("descriptor %d is no connection of a client of front %d", c.Client, c.Front)
 		}
 	})
 	for fd := range named {
@@ -128,8 +128,10 @@ func (r *Relay) reject(i int, why error, named claims) {
 	count.Outcomes[arena.Cut].Add(1)
 	count.Causes[arena.Crash].Add(1)
 	for _, fd := range r.Arena.Committed(i).Descriptors() {
-		if slots, open := named[fd]; open && slots == 0 && r.isClient(fd) && !r.untouched(fd) {
-			r.Kernel.Reset(fd)
+		if slots, open := named[fd]; open && slots == 0 {
+			if _, client := r.cameBy(fd); client && !r.untouched(fd) {
+				r.Kernel.Reset(fd)
+			}
 		}
 	}
 	r.Arena.Free(i)
@@ -137,38 +139,56 @@ func (r *Relay) reject(i int, why error, named claims) {
 }
 
 // sweep deals with descriptors that no slot names: a client's connection that was accepted and not yet put into a slot
-// is taken in; all else was on its way out, or not yet used, and is closed.
+// is taken in; all else was on its way out, or not yet used, and is closed. That comes first: what is opened for a client
+// that is taken in may get a number that was just closed.
 func (r *Relay) sweep(left []int32, named claims) {
+	waiting := map[int32]int{}
 	for _, fd := range left {
-		if named[fd] > 0 || r.isClient(fd) && r.untouched(fd) && r.adopt(fd) {
+		if named[fd] > 0 {
 			continue
 		}
-		r.Kernel.Close(fd)
-		r.lanes[0].count.Orphans.Add(1)
+		if front, client := r.cameBy(fd); client && r.untouched(fd) {
+			waiting[fd] = front
+			continue
+		}
+		r.orphan(fd)
+	}
+	for _, fd := range left {
+		if front, waits := waiting[fd]; waits && !r.adopt(fd, front) {
+			r.orphan(fd)
+		}
 	}
 }
 
-// isClient: fd is a connection that the front accepted.
-func (r *Relay) isClient(fd int32) bool {
-	port := r.Kernel.LocalPort(int32(r.Front))
-	return port != 0 && r.Kernel.LocalPort(fd) == port
+func (r *Relay) orphan(fd int32) {
+	r.Kernel.Close(fd)
+	r.lanes[0].count.Orphans.Add(1)
 }
 
-// untouched: nothing was read from this client, and nothing sent to it.
+// untouched: nothing was read from this client, and nothing sent to it. Of what a unix socket was given nobody knows once
+// its pipe is lost; but nothing is given to a client of whom nothing was read.
 func (r *Relay) untouched(fd int32) bool {
 	taken, err := r.Kernel.Taken(fd, 0)
 	if err != nil || taken != 0 {
 		return false
+	}
+	if r.Kernel.Local(fd).Unix != "" {
+		return true
 	}
 	given, err := r.Kernel.Given(fd, false)
 	return err == nil && given == 0
 }
 
 // adopt puts a client's connection of which nothing was read into a free slot.
-func (r *Relay) adopt(fd int32) bool {
+func (r *Relay) adopt(fd int32, front int) bool {
 	for i := range r.Arena.Slots() {
 		if !r.Arena.Used(i) {
-			r.Arena.Fill(i, &arena.Record{Client: fd, Worker: -1, PipeR: -1, PipeW: -1, Phase: arena.Head})
+			client, e := r.Kernel.Adopt(fd)
+			if e != 0 {
+				return false
+			}
+			c := newcomer(client, front)
+			r.Arena.Fill(i, &c)
 			r.lanes[0].count.Accepted.Add(1)
 			r.lanes[0].count.Adopted.Add(1)
 			return true
@@ -229,25 +249,20 @@ func (l *lane) mend(c *conn) error {
 	r, n := &c.r, &c.slot.Noted
 	last := r.Phase == arena.Linger || r.Phase == arena.Flush && !r.Has(arena.KeepAlive) // nothing it says counts any more
 	if !last {
-		taken, err := l.k.Taken(r.Client, n.UpTaken)
-		if err != nil {
-			return fmt.Errorf("taken from the client: %w", err)
-		}
-		if err := l.believe("taken from the client", &n.UpTaken, taken, r.Up.InBase+arena.InSize, &l.count.Untaken); err != nil {
+		if err := l.mendTaken("the client", c.client(), &n.UpTaken, r.Up.InBase+arena.InSize); err != nil {
 			return err
 		}
 	}
 	if !last || c.toClient() > 0 { // else our FIN may be out, which the kernel would count
-		given, err := l.k.Given(r.Client, false)
-		if err != nil {
-			return fmt.Errorf("given to the client: %w", err)
-		}
-		if err := l.believe("given to the client", &n.DownGiven, given, r.Down.Safe, &l.count.Ungiven); err != nil {
+		if err := l.mendGiven("the client", c.client(), false, &n.DownGiven, &n.DownPiped, r.Down.Safe); err != nil {
 			return err
 		}
 	}
 	if r.Worker >= 0 {
-		if err := l.mendWorker(c); err != nil {
+		if err := l.mendTaken("the worker", c.worker(), &n.DownTaken, r.Down.InBase+arena.InSize); err != nil {
+			return err
+		}
+		if err := l.mendGiven("the worker", c.worker(), true, &n.UpGiven, &n.UpPiped, r.Up.Safe); err != nil {
 			return err
 		}
 		l.count.Unjudged.Add(int64(len(c.unjudgedDown())))
@@ -256,39 +271,43 @@ func (l *lane) mend(c *conn) error {
 	return nil
 }
 
-func (l *lane) mendWorker(c *conn) error {
-	r, n := &c.r, &c.slot.Noted
-	taken, err := l.k.Taken(r.Worker, n.DownTaken)
+// mendTaken finds out what was read from one side.
+func (l *lane) mendTaken(whom string, from kernel.Conn, noted *int64, most int64) error {
+	taken, err := l.k.Taken(from.Socket, *noted)
 	if err != nil {
-		return fmt.Errorf("taken from the worker: %w", err)
+		return fmt.Errorf("taken from %s: %w", whom, err)
 	}
-	if err := l.believe("taken from the worker", &n.DownTaken, taken, r.Down.InBase+arena.InSize, &l.count.Untaken); err != nil {
-		return err
+	if from.PipeR >= 0 {
+		l.k.Lap(from.Socket) // the dead runner may not have come to it
 	}
-	if r.PipeR >= 0 {
-		l.k.Lap(r.Worker) // the dead runner may not have come to it
-		return l.mendPipe(c, c.worker())
-	}
-	given, err := l.k.Given(r.Worker, true)
-	if err != nil {
-		return fmt.Errorf("given to the worker: %w", err)
-	}
-	return l.believe("given to the worker", &n.UpGiven, given, r.Up.Safe, &l.count.Ungiven)
+	return l.believe("taken from "+whom, noted, taken, most, &l.count.Untaken)
 }
 
-// mendPipe finds out what went through the pipe in front of a unix worker. It is filled only when it is empty, and
+// mendGiven finds out what one side was given; connected says that we connected it, rather than accepted it.
+func (l *lane) mendGiven(whom string, to kernel.Conn, connected bool, noted, piped *int64, most int64) error {
+	what := "given to " + whom
+	if to.PipeR >= 0 {
+		return l.mendPipe(what, to, noted, piped, most)
+	}
+	given, err := l.k.Given(to.Socket, connected)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return l.believe(what, noted, given, most, &l.count.Ungiven)
+}
+
+// mendPipe finds out what went through the pipe in front of a unix socket. It is filled only when it is empty, and
 // then noted, so there are two cases: filled and noted, when what isn't in it any more went on; or filled and not
 // noted, when nothing went on.
-func (l *lane) mendPipe(c *conn, w kernel.Worker) error {
-	r, n := &c.r, &c.slot.Noted
-	in, err := l.k.InPipe(w)
+func (l *lane) mendPipe(what string, to kernel.Conn, noted, piped *int64, most int64) error {
+	in, err := l.k.InPipe(to)
 	if err != nil {
-		return fmt.Errorf("given to the worker: %w", err)
+		return fmt.Errorf("%s: %w", what, err)
 	}
-	if n.Piped == n.UpGiven {
-		return l.believe("put into the pipe", &n.Piped, n.UpGiven+in, r.Up.Safe, &l.count.Ungiven)
+	if *piped == *noted {
+		return l.believe("put into the pipe, to be "+what, piped, *noted+in, most, &l.count.Ungiven)
 	}
-	return l.believe("given to the worker", &n.UpGiven, n.Piped-in, r.Up.Safe, &l.count.Ungiven)
+	return l.believe(what, noted, *piped-in, most, &l.count.Ungiven)
 }
 
 // believe corrects a noted count by the kernel's, which may only be larger, and not by more than the slot allows.

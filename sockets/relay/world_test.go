@@ -44,6 +44,9 @@ type world struct {
 	forgives  func(panicked any) bool // whether a panic that is no kill is a death like others; nil: none is
 }
 
+// fakeFronts are those of every world.
+var fakeFronts = []Front{{FD: fake.Front}, {FD: fake.UnixFront}}
+
 // answer is what a worker writes for a path.
 type answer struct {
 	bytes string
@@ -99,7 +102,7 @@ func (w *world) takeOver() {
 		k = w.lies(k)
 	}
 	o := Options{
-		Arena: w.arena, Kernel: k, Log: slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), Front: fake.Front, Lanes: 2,
+		Arena: w.arena, Kernel: k, Log: slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), Fronts: fakeFronts, Lanes: 2,
 		Hold: time.Minute, Waiting: w.arena.Slots(), Heartbeat: 10 * time.Second,
 		Drained: func(life int64) { w.drained = append(w.drained, life) },
 	}

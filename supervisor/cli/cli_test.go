@@ -107,6 +107,7 @@ func TestWhatIsWrongIsSaidOnceAndClearly(t *testing.T) {
 		{"status now", exitUsage, "unknown command \"now\" for \"autoglm-sidecar status\"; see autoglm-sidecar status --help\n"},
 		{"run vllm serve M --uds {socket}", exitUsage, "the worker's command comes after --; type: autoglm-sidecar run -- vllm …\n"},
 		{"run vllm serve M --api-key CANARY", exitUsage, "the worker's command comes after --; type: autoglm-sidecar run -- vllm …\n"},
+		{"run --listen :1 --listen unix:/f vllm", exitUsage, "the worker's command comes after --; type: autoglm-sidecar run --listen :1 --listen unix:/f -- vllm\n"},
 		{"run --name a KEY=CANARY vllm", exitUsage, "the worker's command comes after --; type: autoglm-sidecar run --name a -- …\n"},
 		{
 			"run --name gpu0 -- vllm serve M", exitUsage,

@@ -56,7 +56,7 @@ func settingsFlags(f *pflag.FlagSet, s *config.Settings) {
 	f.SortFlags = false
 	f.SetInterspersed(false) // else a forgotten -- would have the worker's options read as ours
 	f.StringVar(&s.Name, "name", s.Name, "name of this sidecar, of a-z, 0-9 and -")
-	f.StringVar(&s.Listen, "listen", s.Listen, "`ADDR` that clients connect to")
+	f.StringArrayVar(&s.Listen, "listen", s.Listen, "`ADDR` or unix:PATH that clients connect to; may be repeated")
 	f.StringVar(&s.Upstream, "upstream", s.Upstream, "`ADDR` or unix:PATH of the worker, if COMMAND has no {port} or {socket}")
 	f.StringVar(&s.Control, "control", s.Control, "`PATH` of the control socket (default: NAME.sock in the runtime directory)")
 	f.StringVar(&s.HTTP, "http", s.HTTP, "`ADDR` for /livez and /readyz, or off")
@@ -73,6 +73,14 @@ func settingsFlags(f *pflag.FlagSet, s *config.Settings) {
 // typed returns the flags that were set, as words to be typed again.
 func typed(f *pflag.FlagSet) []string {
 	var words []string
-	f.Visit(func(flag *pflag.Flag) { words = append(words, "--"+flag.Name, flag.Value.String()) })
+	f.Visit(func(flag *pflag.Flag) {
+		values := []string{flag.Value.String()}
+		if each, ok := flag.Value.(pflag.SliceValue); ok {
+			values = each.GetSlice()
+		}
+		for _, value := range values {
+			words = append(words, "--"+flag.Name, value)
+		}
+	})
 	return words
 }

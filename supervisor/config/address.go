@@ -111,10 +111,13 @@ func checkHost(host string) error {
 	return nil
 }
 
-// samePort reports whether a stream sent to the upstream would come back through the front.
-func samePort(listen string, upstream Address) bool {
+// goesRound reports whether a stream sent to the upstream would come back through the front.
+func goesRound(listen string, upstream Address) bool {
+	if upstream.Network == "unix" {
+		return collide(listen, upstream.String())
+	}
 	front, err := splitTCP(listen, true)
-	if err != nil || upstream.Network != "tcp" {
+	if err != nil {
 		return false
 	}
 	worker, err := splitTCP(upstream.Addr, false)
@@ -127,6 +130,11 @@ func samePort(listen string, upstream Address) bool {
 
 // collide reports whether two addresses to listen on can't both be bound. Port 0 is another one each time.
 func collide(a, b string) bool {
+	if strings.HasPrefix(a, "unix:") || strings.HasPrefix(b, "unix:") {
+		one, err := ParseAddress(a)
+		other, errOther := ParseAddress(b)
+		return err == nil && errOther == nil && one == other
+	}
 	one, err := splitTCP(a, true)
 	other, errOther := splitTCP(b, true)
 	if err != nil || errOther != nil || one.port == 0 || one.port != other.port {

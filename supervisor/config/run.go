@@ -55,14 +55,10 @@ func (s Settings) Resolve(h Host) (Run, error) {
 
 	nameGood := CheckName(s.Name) == nil
 	p.add("--name", s.Name, CheckName(s.Name))
-	p.add("--listen", s.Listen, checkListen(s.Listen))
-	r.Fronts = []Front{DefaultFront(s.Listen)}
+	r.Fronts = s.judgeFronts(&p)
 	if s.HTTP != HTTPOff && s.HTTP != "" {
 		p.add("--http", s.HTTP, checkListen(s.HTTP))
 		r.HTTP = s.HTTP
-		if collide(s.Listen, s.HTTP) {
-			p.addf("--http", "%q: is where --listen %s accepts clients; write --http %s, or --http off", s.HTTP, s.Listen, beside(s.HTTP))
-		}
 	}
 
 	var err error
@@ -80,6 +76,7 @@ func (s Settings) Resolve(h Host) (Run, error) {
 		p.add("--state", s.State, err)
 	}
 	s.judgeWorker(&p, &r)
+	s.judgeDoors(&p, &r)
 
 	if len(p) > 0 {
 		return Run{}, p
@@ -132,8 +129,6 @@ func (s Settings) judgeWorker(p *Problems, r *Run) {
 		switch {
 		case err != nil:
 			p.add("--upstream", s.Upstream, err)
-		case samePort(s.Listen, r.Upstream):
-			p.addf("--upstream", "%q: is what --listen %s accepts on, so each stream would go round for ever", s.Upstream, s.Listen)
 		case port && r.Upstream.Network != "tcp":
 			p.addf("COMMAND", "has {port}, but --upstream %s is a socket; write {socket}, or leave --upstream away", s.Upstream)
 		case socket && r.Upstream.Network != "unix":
@@ -160,7 +155,7 @@ func (s Settings) judgeWorker(p *Problems, r *Run) {
 	}
 }
 
-// checkListen judges an address to listen on; no host means all of this machine's.
+// checkListen judges a TCP address to listen on; no host means all of this machine's.
 func checkListen(text string) error {
 	a, err := splitTCP(text, true)
 	if err != nil || a.host == "" {

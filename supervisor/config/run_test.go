@@ -60,16 +60,29 @@ func TestEachRuleIsToldWithWhatToWrite(t *testing.T) {
 		{func(s *Settings) { s.Name = "" }, `--name a name has 1 to 32 characters of a-z, 0-9 and -`},
 		{func(s *Settings) { s.Name = strings.Repeat("a", 33) }, `1 to 32 characters`},
 		{func(s *Settings) { s.Name = "../x" }, `1 to 32 characters`},
-		{func(s *Settings) { s.Listen = "8000" }, `--listen "8000": write :8000`},
-		{func(s *Settings) { s.Listen = "here" }, `--listen "here": must be HOST:PORT`},
-		{func(s *Settings) { s.Listen = ":70000" }, `"70000" is no port`},
-		{func(s *Settings) { s.Listen = "300.0.0.1:80" }, `"300.0.0.1" is no IP address`},
-		{func(s *Settings) { s.Listen = "a b:80" }, `"a b" is no host name`},
+		{func(s *Settings) { s.Listen = []string{"8000"} }, `--listen "8000": write :8000`},
+		{func(s *Settings) { s.Listen = []string{"here"} }, `--listen "here": must be HOST:PORT`},
+		{func(s *Settings) { s.Listen = []string{":70000"} }, `"70000" is no port`},
+		{func(s *Settings) { s.Listen = []string{"300.0.0.1:80"} }, `"300.0.0.1" is no IP address`},
+		{func(s *Settings) { s.Listen = []string{"a b:80"} }, `"a b" is no host name`},
+		{func(s *Settings) { s.Listen = nil }, `--listen is where clients connect, and there is none; write --listen :8000`},
+		{func(s *Settings) { s.Listen = []string{":1", ":2", ":3", ":4", ":5"} }, `--listen is there 5 times: at most 4`},
+		{func(s *Settings) { s.Listen = []string{":8000", "10.0.0.7:8000"} }, `--listen "10.0.0.7:8000": --listen :8000 accepts there already`},
+		{func(s *Settings) { s.Listen = []string{"unix:/f", ":8000", "unix:/../f"} }, `--listen "unix:/../f": --listen unix:/f accepts there already`},
+		{func(s *Settings) { s.Listen = []string{"/run/f.sock"} }, `a socket is written unix:/run/f.sock`},
+		{func(s *Settings) { s.Listen = []string{"unix:"} }, `unix: needs a path`},
+		{func(s *Settings) { s.Listen = []string{"unix:" + long} }, `has 111 bytes, and the path of a socket at most 107`},
+		{func(s *Settings) { s.Listen, s.Control = []string{"unix:/c"}, "/c" }, `--listen "unix:/c": is the control socket`},
+		{func(s *Settings) { s.Listen, s.Upstream = []string{":1", "unix:/w"}, "unix:/w" }, `--upstream "unix:/w": is what --listen unix:/w accepts on`},
+		{func(s *Settings) {
+			s.Listen, s.Upstream, s.Command = []string{"unix:/run/autoglm-sidecar/default.worker.sock"}, "", []string{"w", "{socket}"}
+		}, `would go round for ever`},
+		{func(s *Settings) { s.HTTP = "unix:/h" }, `--http "unix:/h": "/h" is no port`},
 		{func(s *Settings) { s.HTTP = "9700" }, `--http "9700": write :9700`},
 		{func(s *Settings) { s.HTTP = ":8000" }, `--http ":8000": is where --listen :8000 accepts clients; write --http :8001, or --http off`},
-		{func(s *Settings) { s.Listen = ":9700" }, `--http "127.0.0.1:9700": is where --listen :9700 accepts clients; write --http 127.0.0.1:9701, or --http off`},
-		{func(s *Settings) { s.Listen, s.HTTP = "10.0.0.7:65535", "0.0.0.0:65535" }, `write --http 0.0.0.0:65534, or --http off`},
-		{func(s *Settings) { s.Listen, s.HTTP = "127.0.0.1:80", "localhost:80" }, `write --http localhost:81`},
+		{func(s *Settings) { s.Listen = []string{":9700"} }, `--http "127.0.0.1:9700": is where --listen :9700 accepts clients; write --http 127.0.0.1:9701, or --http off`},
+		{func(s *Settings) { s.Listen, s.HTTP = []string{"10.0.0.7:65535"}, "0.0.0.0:65535" }, `write --http 0.0.0.0:65534, or --http off`},
+		{func(s *Settings) { s.Listen, s.HTTP = []string{"127.0.0.1:80"}, "localhost:80" }, `write --http localhost:81`},
 		{func(s *Settings) { s.Upstream = "http://127.0.0.1:8001/" }, `is a URL; write 127.0.0.1:8001`},
 		{func(s *Settings) { s.Upstream = "https://gpu:8001" }, `TLS to a worker is not spoken`},
 		{func(s *Settings) { s.Upstream = "/run/w.sock" }, `a socket is written unix:/run/w.sock`},
@@ -77,7 +90,7 @@ func TestEachRuleIsToldWithWhatToWrite(t *testing.T) {
 		{func(s *Settings) { s.Upstream = "unix:" + long }, `has 111 bytes, and the path of a socket at most 107`},
 		{func(s *Settings) { s.Upstream = "127.0.0.1:0" }, `"0" is no port`},
 		{func(s *Settings) { s.Upstream = "localhost:8000" }, `is what --listen :8000 accepts on`},
-		{func(s *Settings) { s.Listen, s.Upstream = "10.0.0.7:80", "10.0.0.7:80" }, `would go round for ever`},
+		{func(s *Settings) { s.Listen, s.Upstream = []string{"10.0.0.7:80"}, "10.0.0.7:80" }, `would go round for ever`},
 		{func(s *Settings) { s.Drain = 0 }, `--drain 0s: must be longer than 0`},
 		{func(s *Settings) { s.StartDeadline = -1 }, `--start-deadline -1ns: must be longer than 0`},
 		{func(s *Settings) { s.StopGrace = 0 }, `--stop-grace 0s: must be longer than 0`},
@@ -112,7 +125,7 @@ func TestEachRuleIsToldWithWhatToWrite(t *testing.T) {
 
 func TestAllProblemsAreToldAtOnce(t *testing.T) {
 	s := Defaults()
-	s.Name, s.Listen, s.Drain, s.Probe, s.MaxConnections = "A", "x", 0, "udp", -1
+	s.Name, s.Listen, s.Drain, s.Probe, s.MaxConnections = "A", []string{"x"}, 0, "udp", -1
 	_, err := s.Resolve(root)
 	problems, _ := errors.AsType[Problems](err)
 	var settings []string
@@ -243,7 +256,7 @@ func TestHoldAndHTTP(t *testing.T) {
 		}
 	}
 	for listen, http := range map[string]string{":0": ":0", "127.0.0.1:80": "[::1]:80", "0.0.0.0:80": "[::1]:80", "10.0.0.7:80": "10.0.0.8:80"} {
-		if _, err := with(func(s *Settings) { s.Listen, s.HTTP = listen, http }).Resolve(root); err != nil {
+		if _, err := with(func(s *Settings) { s.Listen, s.HTTP = []string{listen}, http }).Resolve(root); err != nil {
 			t.Errorf("--listen %s --http %s: both can be had, and the answer is %v", listen, http, err)
 		}
 	}

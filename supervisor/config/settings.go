@@ -9,7 +9,7 @@ import "time"
 // Settings are the settings of `autoglm-sidecar run` in the words that a person writes.
 type Settings struct {
 	Name           string        // of this sidecar, [a-z0-9-]{1,32}
-	Listen         string        // HOST:PORT that clients connect to; port 0 takes a free one
+	Listen         []string      // HOST:PORT or unix:PATH that clients connect to, each a front; port 0 takes a free one
 	Upstream       string        // HOST:PORT or unix:PATH; empty: {port} or {socket} in the command says it
 	Control        string        // path of the control socket; empty: NAME.sock in the runtime directory
 	HTTP           string        // HOST:PORT for /livez and /readyz, or "off"
@@ -40,7 +40,7 @@ const (
 func Defaults() Settings {
 	return Settings{
 		Name:           "default",
-		Listen:         ":8000",
+		Listen:         []string{":8000"},
 		HTTP:           "127.0.0.1:9700",
 		Drain:          2 * time.Minute,
 		Hold:           HoldAuto,

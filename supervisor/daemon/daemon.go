@@ -51,7 +51,7 @@ type daemon struct {
 	keeper keeper.Info
 
 	arena   *arena.Arena
-	front   *sockets.Listener
+	fronts  []*sockets.Listener // by their numbers
 	control *sockets.Listener
 	http    *sockets.Listener // nil: off
 	relay   *relay.Relay
@@ -79,7 +79,7 @@ func Run(ctx context.Context, c config.Run, o Options) error {
 	if d.keeper, err = keeper.Start(); err != nil {
 		return err
 	}
-	o.Log.Info("starting", "version", o.Version, "name", c.Name, "listen", c.Fronts[0].Listen, "keeper", d.keeper.String())
+	o.Log.Info("starting", "version", o.Version, "name", c.Name, "listen", listens(c.Fronts), "keeper", d.keeper.String())
 	if err := d.build(ctx); err != nil {
 		return err
 	}
@@ -98,10 +98,7 @@ func (d *daemon) build(ctx context.Context) error {
 	if reason, halted := keeper.CrashLoop(a.Page(), monotonic()); halted {
 		return d.giveUp(ctx, reason)
 	}
-	if d.front, err = sockets.Listen(ctx, "front", keeper.FrontFD, d.Fronts[0].Listen); err != nil {
-		return err
-	}
-	if err := kernel.NoticeTheVanished(d.front.FD); err != nil {
+	if err := d.openFronts(ctx); err != nil {
 		return err
 	}
 	if err := d.buildRelay(found); err != nil {
@@ -117,7 +114,7 @@ func (d *daemon) buildRelay(found bool) (err error) {
 	d.gateway = newGateway(d.Log)
 	page := d.arena.Page()
 	d.relay, err = relay.New(relay.Options{
-		Arena: d.arena, Kernel: kernel.Linux{}, Log: d.Log, Front: d.front.FD,
+		Arena: d.arena, Kernel: kernel.Linux{}, Log: d.Log, Fronts: d.relayFronts(),
 		Hold: d.Hold, Heartbeat: d.Heartbeat, Concurrency: d.Queue.Concurrency,
 		Drained:     func(life int64) { d.life.Drained(supervisor.Life(life)) },
 		Unreachable: d.unreachable,
@@ -299,7 +296,7 @@ func (d *daemon) awaitFlush(ctx context.Context) {
 
 // closeDoors removes what others would trip over.
 func (d *daemon) closeDoors() {
-	for _, l := range []*sockets.Listener{d.front, d.control, d.http} {
+	for _, l := range append(d.fronts, d.control, d.http) {
 		if l == nil {
 			continue
 		}

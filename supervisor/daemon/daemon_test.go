@@ -31,7 +31,7 @@ func run(t *testing.T, upstream string) *sidecar {
 	t.Helper()
 	dir := t.TempDir()
 	s := config.Defaults()
-	s.Name, s.Listen, s.HTTP, s.Upstream = "test", "127.0.0.1:0", config.HTTPOff, upstream
+	s.Name, s.Listen, s.HTTP, s.Upstream = "test", []string{"127.0.0.1:0"}, config.HTTPOff, upstream
 	s.Control, s.State, s.Drain = filepath.Join(dir, "control.sock"), dir, 5*time.Second
 	settings, err := s.Resolve(config.ThisHost())
 	if err != nil {
@@ -147,7 +147,7 @@ func TestAPortInUseIsSaid(t *testing.T) {
 	defer l.Close()
 	dir := t.TempDir()
 	s := config.Defaults()
-	s.Listen, s.HTTP, s.Upstream, s.Control, s.State = l.Addr().String(), config.HTTPOff, "127.0.0.1:1", filepath.Join(dir, "c.sock"), dir
+	s.Listen, s.HTTP, s.Upstream, s.Control, s.State = []string{l.Addr().String()}, config.HTTPOff, "127.0.0.1:1", filepath.Join(dir, "c.sock"), dir
 	settings, err := s.Resolve(config.ThisHost())
 	if err != nil {
 		t.Fatal(err)

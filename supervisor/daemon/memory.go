@@ -10,10 +10,10 @@ import (
 	"autoglm-sidecar/sockets/keeper"
 )
 
-// A connection may need so many descriptors: the client's, the worker's, and the two of the pipe before a unix worker.
-// Some are for everything else.
+// A connection may need so many descriptors: the client's, the worker's, and the two of a pipe before each that is a unix
+// socket. Some are for everything else.
 const (
-	descriptorsEach  = 4
+	descriptorsEach  = 6
 	descriptorsSpare = 200
 )
 

@@ -12,14 +12,21 @@ type End struct {
 // SomeClient is the address of clients of which nothing else is said.
 var SomeClient = netip.MustParseAddr("192.0.2.1")
 
-// Client connects to the front.
+// Client connects to the TCP front.
 func (k *Kernel) Client() *End { return k.ClientFrom(SomeClient) }
 
-// ClientFrom connects to the front from an address.
+// ClientFrom connects to the TCP front from an address.
 func (k *Kernel) ClientFrom(at netip.Addr) *End {
-	ours, theirs := k.pair(FrontPort, false)
-	ours.from = at
-	k.backlog = append(k.backlog, ours)
+	end := k.ClientAt(Front)
+	end.s.peer.from = at
+	return end
+}
+
+// ClientAt connects to a front.
+func (k *Kernel) ClientAt(front int) *End {
+	at := BoundTo(front)
+	ours, theirs := k.pair(at, at.Unix != "")
+	k.backlog[int32(front)] = append(k.backlog[int32(front)], ours)
 	return &End{k, theirs}
 }
 

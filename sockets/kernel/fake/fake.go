@@ -16,11 +16,20 @@ import (
 	"autoglm-sidecar/sockets/loop"
 )
 
-// FrontPort is the TCP port of the one listener that clients connect to, Front its descriptor.
+// Descriptors of the listeners that clients connect to.
 const (
-	FrontPort = 8000
 	Front     = 105
+	UnixFront = 111
 )
+
+// listeners are the addresses that they are bound to.
+var listeners = map[int32]kernel.Address{
+	Front:     {TCP: netip.MustParseAddrPort("127.0.0.1:8000")},
+	UnixFront: {Unix: "/front"},
+}
+
+// BoundTo is where a listener is bound to.
+func BoundTo(front int) kernel.Address { return listeners[int32(front)] }
 
 // Kernel is a fake kernel; it implements kernel.Kernel.
 type Kernel struct {
@@ -33,8 +42,8 @@ type Kernel struct {
 
 	files   map[int32]any // *socket or pipeEnd
 	last    int32
-	backlog []*socket // clients that wait to be accepted
-	dialled []*socket // the worker's ends that wait to be accepted by it
+	backlog map[int32][]*socket // clients that wait to be accepted, by listener
+	dialled []*socket           // the worker's ends that wait to be accepted by it
 	refuse  bool
 	unix    bool
 }
@@ -43,7 +52,9 @@ var _ kernel.Kernel = (*Kernel)(nil)
 
 // New makes a fake kernel. With overUnix the worker is reached through a unix socket.
 func New(seed uint64, overUnix bool) *Kernel {
-	return &Kernel{Clock: 1e9, Rand: rand.New(rand.NewPCG(seed, 1)), files: map[int32]any{}, last: 200, unix: overUnix}
+	return &Kernel{
+		Clock: 1e9, Rand: rand.New(rand.NewPCG(seed, 1)), files: map[int32]any{}, last: 200, backlog: map[int32][]*socket{}, unix: overUnix,
+	}
 }
 
 // window is what a socket's receive side holds.
@@ -60,7 +71,7 @@ type socket struct {
 	gone     bool   // closed here
 	shut     bool   // FIN sent from here
 	linger0  bool
-	port     uint16
+	local    kernel.Address
 	from     netip.Addr // of a client
 	unix     bool
 	room     int
@@ -81,7 +92,7 @@ func (s *socket) over() bool { return !s.unix && (s.reset || s.shut && s.fin) }
 func (s *socket) close() {
 	s.gone = true
 	switch {
-	case s.linger0 || len(s.in) > 0:
+	case s.linger0 && !s.unix || len(s.in) > 0:
 		s.peer.fin, s.peer.reset = true, true
 	default:
 		s.finish()
@@ -100,8 +111,8 @@ func (k *Kernel) hook(call string) {
 	}
 }
 
-func (k *Kernel) pair(port uint16, overUnix bool) (ours, theirs *socket) {
-	ours = &socket{port: port, unix: overUnix, room: max(window, k.Window)}
+func (k *Kernel) pair(local kernel.Address, overUnix bool) (ours, theirs *socket) {
+	ours = &socket{local: local, unix: overUnix, room: max(window, k.Window)}
 	theirs = &socket{unix: overUnix, room: window, peer: ours}
 	ours.peer = theirs
 	return ours, theirs
@@ -133,31 +144,49 @@ func (k *Kernel) some(n int) int {
 func (k *Kernel) Now() int64 { return k.Clock }
 
 // Accept implements kernel.Kernel.
-func (k *Kernel) Accept(int) (int32, kernel.Errno) {
+func (k *Kernel) Accept(listener int) (kernel.Conn, kernel.Errno) {
 	k.hook("accept")
-	if len(k.backlog) == 0 {
-		return -1, unix.EAGAIN
+	waiting := k.backlog[int32(listener)]
+	if len(waiting) == 0 {
+		return kernel.None, unix.EAGAIN
 	}
-	s := k.backlog[0]
-	k.backlog = k.backlog[1:]
-	fd := k.install(s)
+	k.backlog[int32(listener)] = waiting[1:]
+	fd := k.install(waiting[0])
 	k.hook("accepted")
-	return fd, 0
+	return k.conn(fd), 0
+}
+
+// Adopt implements kernel.Kernel.
+func (k *Kernel) Adopt(fd int32) (kernel.Conn, kernel.Errno) {
+	k.hook("adopt")
+	return k.conn(fd), 0
+}
+
+// conn makes a connection of a fresh socket.
+func (k *Kernel) conn(fd int32) kernel.Conn {
+	c := kernel.Conn{Socket: fd, PipeR: -1, PipeW: -1}
+	if k.socket(fd).unix {
+		p := &pipe{}
+		c.PipeR = k.install(pipeEnd{p, false})
+		c.PipeW = k.install(pipeEnd{p, true})
+		k.hook("a pipe made")
+	}
+	return c
 }
 
 // Connect implements kernel.Kernel.
-func (k *Kernel) Connect(kernel.Address) (kernel.Worker, kernel.Errno) {
+func (k *Kernel) Connect(kernel.Address) (kernel.Conn, kernel.Errno) {
 	k.hook("connect")
 	if k.refuse {
 		return kernel.None, unix.ECONNREFUSED
 	}
-	ours, theirs := k.pair(40000, k.unix)
-	k.dialled = append(k.dialled, theirs)
-	w := kernel.Worker{Socket: k.install(ours), PipeR: -1, PipeW: -1}
-	if k.unix {
-		p := &pipe{}
-		w.PipeR, w.PipeW = k.install(pipeEnd{p, false}), k.install(pipeEnd{p, true})
+	var local kernel.Address // a unix socket that connects has none
+	if !k.unix {
+		local.TCP = netip.MustParseAddrPort("127.0.0.1:40000")
 	}
+	ours, theirs := k.pair(local, k.unix)
+	k.dialled = append(k.dialled, theirs)
+	w := k.conn(k.install(ours))
 	k.hook("connecting")
 	return w, 0
 }
@@ -220,7 +249,7 @@ func (k *Kernel) put(s *socket, b []byte) (int, kernel.Errno) {
 }
 
 // Pipe implements kernel.Kernel.
-func (k *Kernel) Pipe(w kernel.Worker, b []byte) (int, kernel.Errno) {
+func (k *Kernel) Pipe(w kernel.Conn, b []byte) (int, kernel.Errno) {
 	p := k.files[w.PipeW].(pipeEnd)
 	k.hook("pipe")
 	if len(p.data) > 0 {
@@ -233,7 +262,7 @@ func (k *Kernel) Pipe(w kernel.Worker, b []byte) (int, kernel.Errno) {
 }
 
 // Pour implements kernel.Kernel.
-func (k *Kernel) Pour(w kernel.Worker, n int) (int, kernel.Errno) {
+func (k *Kernel) Pour(w kernel.Conn, n int) (int, kernel.Errno) {
 	p := k.files[w.PipeR].(pipeEnd)
 	k.hook("pour")
 	moved, e := k.put(k.socket(w.Socket), p.data[:min(n, len(p.data))])
@@ -299,7 +328,7 @@ func (k *Kernel) Given(fd int32, _ bool) (int64, error) {
 }
 
 // InPipe implements kernel.Kernel.
-func (k *Kernel) InPipe(w kernel.Worker) (int64, error) {
+func (k *Kernel) InPipe(w kernel.Conn) (int64, error) {
 	from, read := k.files[w.PipeR].(pipeEnd)
 	to, write := k.files[w.PipeW].(pipeEnd)
 	if !read || !write || from.pipe != to.pipe || from.writes || !to.writes {
@@ -326,15 +355,12 @@ func (k *Kernel) Descriptors() ([]int32, error) {
 	return fds, nil
 }
 
-// LocalPort implements kernel.Kernel.
-func (k *Kernel) LocalPort(fd int32) uint16 {
-	if fd == Front {
-		return FrontPort
-	}
+// Local implements kernel.Kernel.
+func (k *Kernel) Local(fd int32) kernel.Address {
 	if s, ok := k.files[fd].(*socket); ok {
-		return s.port
+		return s.local
 	}
-	return 0
+	return listeners[fd]
 }
 
 // Peer implements kernel.Kernel.
@@ -360,7 +386,7 @@ func (k *Kernel) NewPoller() *Poller { return &Poller{k: k, watched: map[int32]w
 
 // Watch begins to watch fd.
 func (p *Poller) Watch(fd int32, token uint64, events uint32) error {
-	if _, twice := p.watched[fd]; twice && p.k.files[fd] != nil && fd != Front {
+	if _, twice := p.watched[fd]; twice && p.k.files[fd] != nil {
 		return unix.EEXIST
 	}
 	p.watched[fd] = watch{token, events}
@@ -397,7 +423,7 @@ func (p *Poller) Run(func([]loop.Event) bool, func() bool) error {
 func (p *Poller) Events() (events []loop.Event, some bool) {
 	var fds []int32
 	for fd := range p.watched {
-		if fd != Front && p.k.files[fd] == nil { // closed descriptors leave a set by themselves
+		if _, listens := listeners[fd]; !listens && p.k.files[fd] == nil { // closed descriptors leave a set by themselves
 			delete(p.watched, fd)
 			continue
 		}
@@ -416,8 +442,8 @@ func (p *Poller) Events() (events []loop.Event, some bool) {
 }
 
 func (k *Kernel) ready(fd int32) (events uint32) {
-	if fd == Front {
-		if len(k.backlog) > 0 {
+	if _, listens := listeners[fd]; listens {
+		if len(k.backlog[fd]) > 0 {
 			return loop.Readable
 		}
 		return 0
@@ -429,7 +455,7 @@ func (k *Kernel) ready(fd int32) (events uint32) {
 	if s.fin {
 		events |= loop.PeerEnded
 	}
-	if s.fin && s.shut {
+	if s.fin && s.shut || s.unix && s.peer.gone {
 		events |= loop.HangUp
 	}
 	if s.reset {
