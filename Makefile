@@ -50,6 +50,14 @@ soak: ## RESTARTS=5 restarts of the worker under closed-loop load
 	@tools/setup.sh go
 	AUTOGLM_SIDECAR_RESTARTS=$(RESTARTS) tools/test.sh e2e Soak
 
+ROUNDS ?= 5
+WINDOW ?= 20s
+LOADS ?=
+.PHONY: bench
+bench: $(BIN) ## what the sidecar costs beside HAProxy, nginx and ReverseProxy; ROUNDS=5 of WINDOW=20s, LOADS=sse,unary: some only
+	@tools/setup.sh haproxy nginx
+	$(GO) run ./supervisor/check/bench -program $(BIN) -rounds $(ROUNDS) -window $(WINDOW) -loads '$(LOADS)'
+
 FUZZTIME ?= 10s
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME=10s

@@ -31,6 +31,7 @@ var rooms = []struct {
 	// They judge the program from outside, so they share nothing with it that could be wrong in both.
 	{"supervisor/demo", "supervisor/check"},
 	{"supervisor/check", ""},
+	{"supervisor/check/bench", ""},
 	{"supervisor/sim", ""},
 
 	{"supervisor/admin", ""},

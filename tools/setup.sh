@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh go|gcc ...: sees to it that what is named is there. What is missing is installed by apt where we are root;
+# setup.sh go|gcc|haproxy|nginx ...: sees to it that what is named is there. What is missing is installed by apt where we are root;
 # else it says what to install.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,18 +20,27 @@ need_go() {
 		fail "Go $want or newer is needed, this is $have; install a newer one: https://go.dev/doc/install"
 }
 
+# install WHAT PACKAGE...: WHAT is missing; Debian has it in these packages.
+install() {
+	local what=$1
+	shift
+	command -v apt-get >/dev/null || fail "$what is needed; Debian has it as: $*"
+	[ "$(id -u)" = 0 ] || fail "$what is needed; type: sudo apt-get install $*"
+	echo "setup: installing $*" >&2
+	export DEBIAN_FRONTEND=noninteractive
+	{ apt-get update -q && apt-get install -q -y --no-install-recommends "$@"; } >&2
+}
+
 # The race detector is C.
 need_gcc() {
 	echo 'int main(void) { return 0; }' | "${CC:-gcc}" -x c -o /dev/null - 2>/dev/null && return
 	[ -z "${CC:-}" ] || fail "CC=$CC can't build a C program"
-	local packages="gcc libc6-dev"
-	command -v apt-get >/dev/null || fail "a C compiler is needed for go test -race; install gcc and the C library's headers"
-	[ "$(id -u)" = 0 ] || fail "a C compiler is needed for go test -race; type: sudo apt-get install $packages"
-	echo "setup: installing $packages" >&2
-	export DEBIAN_FRONTEND=noninteractive
-	# shellcheck disable=SC2086 # words on purpose
-	{ apt-get update -q && apt-get install -q -y --no-install-recommends $packages; } >&2
+	install "a C compiler (for go test -race)" gcc libc6-dev
 }
+
+# The peers of the benchmark.
+need_haproxy() { command -v haproxy >/dev/null || install haproxy haproxy; }
+need_nginx() { command -v nginx >/dev/null || install nginx nginx-light; }
 
 for what in "$@"; do
 	"need_$what"

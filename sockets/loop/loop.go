@@ -1,8 +1,11 @@
-// Package loop is what moves the bytes: an epoll set that is waited for inside Go's netpoller, a timer wheel, and a
-// mailbox. It knows descriptors and tokens, and nothing of what they mean.
+// Package loop is what moves the bytes: an epoll set, a timer wheel, and a mailbox. It knows descriptors and tokens, and
+// nothing of what they mean.
 //
-// Why inside the netpoller: a goroutine that blocks in an EpollWait of its own costs a hand-over of the processor
-// each time (measured: 38 µs a token instead of 23).
+// A loop waits in two ways. While there is traffic it stays in the kernel itself, for moments, without telling Go's
+// scheduler; when nothing has come for a while it waits inside Go's netpoller, where it costs nothing. Why not one way:
+// telling the scheduler of each wait costs a hand-over of the processor (38 µs a token instead of 23), and a pause in the
+// netpoller lets all of Go fall asleep, after which its monitor thread looks around every 20 µs for a while: with a
+// thousand short pauses a second that was 18 % of all the processor time spent. See docs/performance.md.
 package loop
 
 import (
@@ -16,8 +19,19 @@ import (
 	"autoglm-sidecar/sockets/kernel"
 )
 
-// TickEvery is how often Run calls tick. It is the grain of the wheel and the sign of life for the keeper.
+// TickEvery is how often Run calls tick, unless Rest was asked for. It is the grain of the wheel and the sign of life for
+// the keeper.
 const TickEvery = 100 * time.Millisecond
+
+// restEvery is how often it does then. The keeper, which looks twice a second, takes six looks without a tick for a hang.
+const restEvery = 500 * time.Millisecond
+
+// While there is traffic a loop stays in the kernel for stayMS at a time, and after stays of them without news it goes to
+// the netpoller. A loop that stays holds one of Go's processors: there must be one more than there are loops.
+const (
+	stayMS = 2
+	stays  = 4
+)
 
 // What a descriptor is watched for, and what an Event says of it. HangUp and Failed are always told.
 const (
@@ -51,6 +65,7 @@ type Poller struct {
 	fd    int
 	timer int
 	wake  int
+	rests bool
 	raw   [256]unix.EpollEvent
 	out   [256]Event
 }
@@ -80,9 +95,8 @@ func (p *Poller) equip() (err error) {
 	if p.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err != nil {
 		return fmt.Errorf("create a timer: %w", err)
 	}
-	every := unix.NsecToTimespec(int64(TickEvery))
-	if err := unix.TimerfdSettime(p.timer, 0, &unix.ItimerSpec{Interval: every, Value: every}, nil); err != nil {
-		return fmt.Errorf("set a timer: %w", err)
+	if err := p.setTimer(TickEvery); err != nil {
+		return err
 	}
 	if p.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return fmt.Errorf("create an eventfd: %w", err)
@@ -91,6 +105,27 @@ func (p *Poller) equip() (err error) {
 		return err
 	}
 	return p.Watch(int32(p.wake), wakeToken, Readable)
+}
+
+func (p *Poller) setTimer(d time.Duration) error {
+	every := unix.NsecToTimespec(int64(d))
+	if err := unix.TimerfdSettime(p.timer, 0, &unix.ItimerSpec{Interval: every, Value: every}, nil); err != nil {
+		return fmt.Errorf("set a timer: %w", err)
+	}
+	return nil
+}
+
+// Rest makes ticks rare, for as long as there is nothing whose time could come, or often again. It belongs to the
+// goroutine that runs the set.
+func (p *Poller) Rest(on bool) error {
+	if on == p.rests {
+		return nil
+	}
+	p.rests = on
+	if on {
+		return p.setTimer(restEvery)
+	}
+	return p.setTimer(TickEvery)
 }
 
 // Close ends a set that doesn't run.
@@ -134,17 +169,23 @@ func (p *Poller) Wake() {
 // Run waits for events and hands them to handle, batch by batch; tick is called every TickEvery. Both run on this
 // goroutine, and so does everything they touch. It returns when handle or tick says false.
 func (p *Poller) Run(handle func([]Event) bool, tick func() bool) error {
-	goOn := true
+	goOn, stay := true, 0
 	err := p.conn.Read(func(fd uintptr) bool {
 		for goOn {
-			n, e := kernel.Events(fd, p.raw[:])
+			n, e := kernel.Events(fd, p.raw[:], min(stay, 1)*stayMS)
 			switch {
+			case e == unix.EINTR: // the scheduler or the collector wants this processor for a moment
 			case e != 0:
 				panic(fmt.Sprintf("loop: ask for events: %v", e))
-			case n == 0:
-				return false // into the netpoller
+			case n > 0:
+				var news bool
+				if news, goOn = p.dispatch(n, handle, tick); news {
+					stay = stays
+				}
+			case stay > 0:
+				stay--
 			default:
-				goOn = p.dispatch(n, handle, tick)
+				return false // into the netpoller
 			}
 		}
 		return true
@@ -155,7 +196,8 @@ func (p *Poller) Run(handle func([]Event) bool, tick func() bool) error {
 	return nil
 }
 
-func (p *Poller) dispatch(n int, handle func([]Event) bool, tick func() bool) bool {
+// dispatch deals with one batch. It says whether there was more in it than the loop's own timer and calls.
+func (p *Poller) dispatch(n int, handle func([]Event) bool, tick func() bool) (news, goOn bool) {
 	out, ticked := p.out[:0], false
 	for _, e := range p.raw[:n] {
 		token := uint64(uint32(e.Pad))<<32 | uint64(uint32(e.Fd))
@@ -170,9 +212,9 @@ func (p *Poller) dispatch(n int, handle func([]Event) bool, tick func() bool) bo
 		}
 	}
 	if !handle(out) {
-		return false
+		return true, false
 	}
-	return !ticked || tick()
+	return len(out) > 0, !ticked || tick()
 }
 
 // drain empties a timer or an eventfd; both hold one count.

@@ -3,6 +3,7 @@ package loop
 import (
 	"errors"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -403,5 +404,47 @@ func TestCloseLeavesNothingOpen(t *testing.T) {
 	}
 	if after := open(); after != before {
 		t.Errorf("%d descriptors are open, %d were before", after, before)
+	}
+}
+
+// A loop with traffic keeps its processor between two events. Others must have theirs all the same, and what comes after
+// a pause that was longer than any stay must be told as well.
+func TestTrafficStarvesNobody(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	told := make(chan []Event)
+	p := poller(t, told)
+	near, far := pair(t)
+	watch(t, p, near, 7, Readable)
+	for i := range 200 {
+		write(t, far, "x")
+		next(t, told, 7)
+		var b [1]byte
+		if _, err := unix.Read(int(near), b[:]); err != nil {
+			t.Fatal(err)
+		}
+		if i%50 == 49 {
+			time.Sleep(2 * stays * stayMS * time.Millisecond)
+		}
+	}
+}
+
+func TestTicksAreRareAtRest(t *testing.T) {
+	for _, rests := range []bool{true, false} {
+		var ticks atomic.Int64
+		p := newPoller(t)
+		if err := errors.Join(p.Rest(true), p.Rest(rests)); err != nil {
+			t.Fatal(err)
+		}
+		over := time.AfterFunc(10*restEvery/4, p.Wake)
+		began := time.Now()
+		err := p.Run(func([]Event) bool { return time.Since(began) < 10*restEvery/4 }, func() bool { ticks.Add(1); return true })
+		over.Stop()
+		if err != nil {
+			t.Fatal(err)
+		}
+		// On a busy machine ticks fall together, so only the rests have an upper bound that nothing can break.
+		if n := ticks.Load(); rests && n > 3 || n == 0 {
+			t.Errorf("rests=%v: %d ticks in %v", rests, n, 10*restEvery/4)
+		}
 	}
 }

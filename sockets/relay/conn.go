@@ -179,5 +179,6 @@ type poller interface {
 	Rewatch(fd int32, token uint64, events uint32) error
 	Unwatch(fd int32) error
 	Wake()
+	Rest(on bool) error
 	Run(handle func([]loop.Event) bool, tick func() bool) error
 }

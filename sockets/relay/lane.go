@@ -146,7 +146,21 @@ func (l *lane) tick() bool {
 		}
 	})
 	l.settle()
+	l.rest(l.empty())
 	return !l.closing.Load()
+}
+
+// empty: not one of its slots is in use, so there is nothing whose time could come.
+func (l *lane) empty() bool {
+	lanes := len(l.relay.lanes)
+	return len(l.free) == (l.arena.Slots()+lanes-1-l.id)/lanes
+}
+
+// rest lets ticks come rarely.
+func (l *lane) rest(on bool) {
+	if err := l.poll.Rest(on); err != nil {
+		panic(err) // as in watchFor
+	}
 }
 
 // event takes one descriptor's news.
@@ -326,6 +340,7 @@ func (l *lane) noMore() {
 
 // admit gives a client's connection a slot. Before this the connection is nobody's, and a take-over finds it so.
 func (l *lane) admit(client kernel.Conn, front int) *conn {
+	l.rest(false)
 	i := l.free[len(l.free)-1]
 	l.free = l.free[:len(l.free)-1]
 	r := newcomer(client, front)

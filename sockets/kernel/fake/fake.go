@@ -414,6 +414,9 @@ func (p *Poller) Unwatch(fd int32) error {
 // Wake makes Events tell of itself.
 func (p *Poller) Wake() { p.woken = true }
 
+// Rest does nothing: the test says when a tick comes.
+func (p *Poller) Rest(bool) error { return nil }
+
 // Run isn't how a test drives a lane: see Events.
 func (p *Poller) Run(func([]loop.Event) bool, func() bool) error {
 	return errors.New("fake: the test drives the lane")
