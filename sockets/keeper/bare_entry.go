@@ -13,6 +13,8 @@ var own struct {
 	absence Absence // why there is no keeper
 	failed  uintptr // with CouldNotPrepare: the errno
 	page    uintptr // where the arena's first page is mapped; 0: not yet
+	argv    uintptr // what the program was started with, for the next one
+	envp    uintptr
 	name    uintptr // of the program, for ps
 	random  uintptr // 16 bytes that Go seeds its random numbers with
 	limit   struct{ soft, hard uint64 }
@@ -72,10 +74,20 @@ func keep(stack *uintptr) {
 		}
 		attend()
 		noteDeath()
-		if !worthAnother() {
+		switch {
+		case hasLeft() || wasToDie():
 			leave()
+		case isAsked():
+			sweep()
+			upgrade()
+		case onTrial():
+			sweep()
+			goBack()
+		case !worthAnother():
+			leave()
+		default:
+			sweep()
 		}
-		sweep()
 	}
 }
 
@@ -91,6 +103,8 @@ func wanted(stack *uintptr) bool {
 		return false
 	}
 	own.name = baseName(stringAt(stack, 1))
+	own.argv = addressOf(stack, 1)
+	own.envp = addressOf(stack, argc+2)
 	at := argc + 2
 	for ; wordAt(stack, at) != 0; at++ {
 		if same(stringAt(stack, at), noKeeperSetting) {
@@ -110,6 +124,12 @@ func wanted(stack *uintptr) bool {
 //go:norace
 func wordAt(stack *uintptr, i uintptr) uintptr {
 	return *(*uintptr)(unsafe.Add(unsafe.Pointer(stack), i*wordBytes))
+}
+
+//go:nosplit
+//go:norace
+func addressOf(stack *uintptr, i uintptr) uintptr {
+	return uintptr(unsafe.Pointer(stack)) + i*wordBytes
 }
 
 //go:nosplit

@@ -14,7 +14,7 @@ func prepare() bool {
 	own.pid = call(unix.SYS_GETPID, 0, 0, 0)
 	takeFileLimit()
 	if page := findPage(); page != nil {
-		own.gen = max(page.Gen, page.Ready) // this was the runner of a keeper that is dead: BecomeKeeper
+		own.gen = max(page.Gen, page.Ready) // after an upgrade; or this was the runner of a keeper that is dead
 	} else if !occupy() {
 		return false
 	}

@@ -70,10 +70,18 @@ func attend() {
 		reap()
 		if !own.ended && own.watch.hangs(monotonic(), findPage(), own.gen) {
 			own.hung = true
-			call(unix.SYS_KILL, uintptr(own.runner), uintptr(unix.SIGKILL), 0)
+			killRunner()
+		}
+		endTrial()
+		if !own.ended && isAsked() {
+			killRunner() // it loses nothing by it, so that is the way to stop it
 		}
 	}
 }
+
+//go:nosplit
+//go:norace
+func killRunner() { call(unix.SYS_KILL, uintptr(own.runner), uintptr(unix.SIGKILL), 0) }
 
 // reap waits for all dead children. The runner's death is reported only when the last of its threads is gone, so
 // none of them writes beside its successor. Others are the worker and its orphans: noted for ReadExits.
@@ -109,6 +117,8 @@ func noteDeath() {
 	switch {
 	case own.hung:
 		why = WhyHang
+	case killedBy() == uintptr(unix.SIGKILL) && page.Asked != 0:
+		why = WhyUpgrade
 	case killedBy() != 0:
 		why = WhySignal
 	}
@@ -127,7 +137,7 @@ func killedBy() uintptr { return uintptr(own.death & 0x7f) }
 func exitedWith() uintptr { return uintptr(own.death >> 8 & 0xff) }
 
 // worthAnother says whether the dead runner is to have a successor. A runner that is killed while the sidecar leaves
-// has one too: it finds Page.Leaving and leaves.
+// has one too: it finds Page.Leaving and leaves. Not for programs on trial, for which any end is a failure.
 //
 //go:nosplit
 //go:norace
@@ -138,8 +148,6 @@ func worthAnother() bool {
 		return false // it never served: wrong flags, which end with 2 as a panic does, or a port in use
 	case killedBy() == 0 && exitedWith() != exitPanic:
 		return false // it ended by its own will
-	case own.quit != 0 && monotonic()-own.quit < int64(quitWindow):
-		return false // Ctrl-\, or a service manager's watchdog: it was to die
 	case page.Ready == own.gen:
 		own.lives = 0
 		return true
@@ -151,6 +159,22 @@ func worthAnother() bool {
 	say("autoglm-sidecar: the keeper gives up: five runners in a row died before they were ready\n")
 	return false
 }
+
+// hasLeft says whether the runner has done what it was asked for at last. One that dies of something else while the
+// sidecar leaves has a successor.
+//
+//go:nosplit
+//go:norace
+func hasLeft() bool {
+	page := findPage()
+	return page != nil && page.Leaving != 0 && own.death == 0
+}
+
+// wasToDie is after Ctrl-\, or the watchdog of a service manager.
+//
+//go:nosplit
+//go:norace
+func wasToDie() bool { return own.quit != 0 && monotonic()-own.quit < int64(quitWindow) }
 
 // leave ends the keeper as the runner ended: the same status, or the same death.
 //

@@ -20,11 +20,22 @@ const (
 //
 //go:nosplit
 //go:norace
-func sweep() {
+func sweep() { eachDescriptor(sweepThem) }
+
+// What is done to each open descriptor but stdin, stdout and stderr.
+const (
+	sweepThem = iota
+	passThem  // through execve
+	keepThem  // from it, as they were before
+)
+
+//go:nosplit
+//go:norace
+func eachDescriptor(what int) {
 	dir := call6(unix.SYS_OPENAT, atWorkingDirectory, text(openDescriptors), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0, 0, 0)
 	if dir < 0 { // no /proc: all numbers, in 5 ms
 		for fd := range uintptr(tableSize) {
-			sweepOne(fd)
+			doOne(what, fd)
 		}
 		return
 	}
@@ -36,7 +47,7 @@ func sweep() {
 		for at := 0; at < n; {
 			entry := unsafe.Add(unsafe.Pointer(&own.entries), at)
 			if fd, ok := decimal((*byte)(unsafe.Add(entry, entryName))); ok && fd != uintptr(dir) {
-				sweepOne(fd)
+				doOne(what, fd)
 			}
 			at += int(*(*uint16)(unsafe.Add(entry, entryLength)))
 		}
@@ -46,8 +57,22 @@ func sweep() {
 
 //go:nosplit
 //go:norace
+func doOne(what int, fd uintptr) {
+	switch {
+	case fd <= 2:
+	case what == passThem:
+		call(unix.SYS_FCNTL, fd, unix.F_SETFD, 0)
+	case what == keepThem:
+		call(unix.SYS_FCNTL, fd, unix.F_SETFD, unix.FD_CLOEXEC)
+	default:
+		sweepOne(fd)
+	}
+}
+
+//go:nosplit
+//go:norace
 func sweepOne(fd uintptr) {
-	if fd <= 2 || FirstFixed <= fd && fd < EndFixed {
+	if FirstFixed <= fd && fd < EndFixed {
 		return
 	}
 	if call(unix.SYS_FSTAT, fd, uintptr(unsafe.Pointer(&own.stat)), 0) < 0 {

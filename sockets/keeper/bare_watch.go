@@ -50,7 +50,7 @@ func (w *watch) hangs(now int64, page *Page, gen int64) bool {
 	if page.Ready != gen {
 		w.forget()
 		w.unready++
-		return w.unready > unreadyLooks
+		return w.unready > unreadyLooks || page.Trial != 0 && w.unready > trialLooks
 	}
 	return w.standsStill(page)
 }

@@ -53,6 +53,7 @@ func (d Death) ownFault() bool {
 		case syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGABRT, syscall.SIGILL, syscall.SIGFPE:
 			return true
 		}
+	case WhyUpgrade:
 	}
 	return false
 }

@@ -26,8 +26,8 @@ const (
 	FirstFixed = 100
 
 	ArenaFD       = 100 // the arena's memfd, sealed; its first page is a Page
-	OldExeFD      = 101 // for the upgrade: the program before it
-	NextExeFD     = 102 // for the upgrade: the program to come
+	OldExeFD      = 101 // while an upgrade is on trial: the program to go back to
+	NextExeFD     = 102 // the program that an upgrade is to execute
 	ExitsReadFD   = 103 // a pipe of exits of other children than the runner: see ReadExits
 	ExitsWriteFD  = 104
 	FrontFD       = 105 // the first front's listener
@@ -65,6 +65,8 @@ const (
 	readyPause    = 10 * time.Millisecond  // how soon the keeper sees that a runner is ready, and can hear signals
 	unreadyLooks  = 40                     // looks without "ready": 20 s
 	unreadyLives  = 5                      // in a row: the program can't start, and the keeper gives up
+	trialTime     = 30 * time.Second       // a program that an upgrade brought goes back if its runner dies within this
+	trialLooks    = 10                     // looks without "ready" in that time: 5 s, since the old program waits
 	quitWindow    = 10 * time.Second       // a death so soon after SIGQUIT or SIGABRT was wanted
 	tableSize     = 1 << 16                // descriptors that the table is grown to
 	outputSize    = 256 << 10              // bytes of the worker's output that wait for the next runner

@@ -31,7 +31,15 @@ type Page struct {
 	Ticks   [16]int64 // by loop i: see Tick
 
 	Deaths [304]Death // by the keeper, a ring: death number n (from 0) is at n % 304
+
+	Asked    int64 // by the runner, 1: execute the file at NextExeFD; by the keeper, 0: it does
+	Upgrades int64 // by the keeper: files that it executed, or tried to
+	Undone   int64 // by the keeper: of these, those that were given back or failed their trial
+	Errno    int64 // by the keeper: why execve gave the last one back; 0: it did not
 }
+
+// PageVersion is of all pages whose fields mean what they mean here. A program of another one can't follow this one.
+const PageVersion = 1
 
 // Death is the end of one runner.
 type Death struct {
@@ -47,9 +55,10 @@ type Why uint8
 
 // The kinds of death.
 const (
-	WhyExit   Why = iota + 1 // it ended itself; 2 is a panic
-	WhySignal                // somebody killed it, or a fault of its own
-	WhyHang                  // its ticks stood still, and the keeper killed it
+	WhyExit    Why = iota + 1 // it ended itself; 2 is a panic
+	WhySignal                 // somebody killed it, or a fault of its own
+	WhyHang                   // its ticks stood still, and the keeper killed it
+	WhyUpgrade                // the keeper killed it to execute the next program
 )
 
 // At is when it died, in the time of CLOCK_MONOTONIC.
@@ -63,6 +72,8 @@ func (d Death) String() string {
 		return "hung: a loop stood still"
 	case d.Why == WhyHang:
 		return "hung: it did not get ready"
+	case d.Why == WhyUpgrade:
+		return "killed for an upgrade"
 	case d.Why == WhySignal:
 		return fmt.Sprintf("killed by signal %d (%v)", int(status.Signal()), status.Signal())
 	case status.ExitStatus() == exitPanic:

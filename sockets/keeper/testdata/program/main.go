@@ -30,7 +30,23 @@ var page *keeper.Page
 // ticking is what keeps the runner from being killed as a hanging one.
 var ticking atomic.Bool
 
+// label and flaw are set by the linker: which build this is, and what is wrong with it.
+var label, flaw string
+
+// suffer does what is wrong with this build, before it is ready.
+func suffer() {
+	switch flaw {
+	case "panic":
+		panic("as built")
+	case "exit":
+		os.Exit(3)
+	case "hang":
+		select {}
+	}
+}
+
 func main() {
+	suffer()
 	random := rand.Uint64()
 	dumpable, _ := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 	strays := must(keeper.Strays())
@@ -52,6 +68,9 @@ func main() {
 		ticking.Store(true)
 		page.SetReady(1)
 		go tick()
+	}
+	if flaw == "late" {
+		panic("after it was ready, as built")
 	}
 	say("runner %d %d %d", keeper.Gen(), os.Getpid(), info.Keeper)
 	go report(heard)
@@ -113,6 +132,15 @@ func obey(command string, info keeper.Info, random uint64, dumpable int, strays 
 		worker(rest)
 	case "exits":
 		readExits(must(strconv.Atoi(rest)))
+	case "label":
+		say("label %s", label)
+	case "upgrade":
+		check(keeper.Upgrade(page, must(unix.Open(rest, unix.O_RDONLY|unix.O_CLOEXEC, 0))))
+	case "upgrades":
+		u := page.Upgraded(0)
+		say("upgrades tried=%d undone=%d trial=%v refused=%v", u.Tried, u.Undone, u.OnTrial, u.Refused)
+	case "cloexec":
+		cloexec()
 	case "vacate":
 		check(keeper.Vacate(keeper.FrontFD))
 		say("vacated")
@@ -224,6 +252,17 @@ func kinds(numbers string) {
 		}
 	}
 	say("kinds %s", strings.Join(kinds, " "))
+}
+
+// cloexec says which descriptors a child would get.
+func cloexec() {
+	var through []int
+	for fd := 3; fd < 200; fd++ {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			through = append(through, fd)
+		}
+	}
+	say("cloexec %v", through)
 }
 
 // worker starts a child of the keeper, as a driver does.
