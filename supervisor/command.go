@@ -14,12 +14,12 @@ func restart(t *turn) {
 		t.refuse(no)
 		return
 	}
-	if by := t.m.withholds(t.e.Reason); by != NotWithheld {
+	if by := t.m.withholds(t.e.Reason, t.now); by != NotWithheld {
 		t.withhold(by)
 		return
 	}
 	if t.e.Reason.ByHand() {
-		t.m.Want = WantRun
+		t.m.Want, t.m.Stop = WantRun, Word{}
 	}
 	joined := t.m.Restart.ID != 0 || t.m.Phase() == PhaseStarting
 	if t.m.Restart.ID == 0 {
@@ -73,7 +73,7 @@ func (t *turn) finish(result Result, detail string) {
 	r.Took = t.now - r.Asked
 	r.Revision++
 	t.m.Restart = Restart{}
-	t.m.Ended++
+	t.m.Counts[r.Reason][result]++
 	t.m.Unrecorded = r
 	t.effect(Effect{Kind: EffectJournal, Ended: r})
 }
@@ -88,7 +88,7 @@ func journaled(t *turn) {
 // trouble is worth a word in status, but not in place of why it is halted.
 func trouble(t *turn) {
 	if t.m.State != Halted {
-		t.m.LastError = t.e.Why
+		t.m.LastError, t.m.ErrorAt = t.e.Why, t.now
 	}
 }
 
@@ -98,10 +98,18 @@ func stop(t *turn) {
 		t.refuse(byLeaving)
 		return
 	}
+	if t.m.frozen(t.now) {
+		t.effect(Effect{Kind: EffectAnswer, Ask: t.e.Ask, Withheld: ByFreeze, Why: t.frozenWords()})
+		return
+	}
+	joined := t.m.Want == WantStop
+	if !joined {
+		t.m.Stop = Word{t.now, t.e.By}
+	}
 	t.m.Want = WantStop
 	t.m.Now = t.m.Now || t.e.Now
 	t.finish(Overtaken, byStop)
-	t.effect(Effect{Kind: EffectAnswer, Ask: t.e.Ask, Life: t.m.Life})
+	t.effect(Effect{Kind: EffectAnswer, Ask: t.e.Ask, Life: t.m.Life, Joined: joined})
 	t.pursue()
 }
 
@@ -111,8 +119,37 @@ func start(t *turn) {
 		t.refuse(byLeaving)
 		return
 	}
-	t.m.Want = WantRun
-	t.effect(Effect{Kind: EffectAnswer, Ask: t.e.Ask, Life: t.m.Life})
+	waits := t.m.State == BackingOff || t.m.State == Frozen || t.m.State == Halted
+	joined := t.m.Want == WantRun && !waits
+	t.m.Want, t.m.Stop = WantRun, Word{}
+	t.effect(Effect{Kind: EffectAnswer, Ask: t.e.Ask, Life: t.m.Life, Joined: joined})
+	t.pursue()
+}
+
+// drainByHand holds the gate and leaves the worker alone, whatever becomes of it, until openByHand: a worker that crashes is
+// started again, a restart goes on to its end, and the gate stays held.
+func drainByHand(t *turn) {
+	if t.m.Want == WantLeave {
+		t.refuse(byLeaving)
+		return
+	}
+	joined := t.m.Drain.At != 0
+	if !joined {
+		t.m.Drain = Word{t.now, t.e.By}
+	}
+	t.effect(Effect{Kind: EffectAnswer, Ask: t.e.Ask, Life: t.m.Life, Joined: joined})
+	t.pursue()
+}
+
+// openByHand takes a person's drain back. The gate opens as soon as some life serves.
+func openByHand(t *turn) {
+	if t.m.Want == WantLeave {
+		t.refuse(byLeaving)
+		return
+	}
+	joined := t.m.Drain.At == 0
+	t.m.Drain = Word{}
+	t.effect(Effect{Kind: EffectAnswer, Ask: t.e.Ask, Life: t.m.Life, Joined: joined})
 	t.pursue()
 }
 
@@ -144,7 +181,7 @@ func hurry(t *turn) {
 		t.kill()
 	case Reclaiming:
 		t.purge()
-	case Down, Finding, Launching, Warming, Serving, Cutting, Killing, Purging, BackingOff, Halted, Stopped, Left:
+	case Down, Finding, Launching, Warming, Serving, Holding, Cutting, Killing, Purging, BackingOff, Frozen, Halted, Stopped, Left:
 	}
 }
 
@@ -156,18 +193,21 @@ func (t *turn) pursue() {
 		if t.m.Want != WantRun {
 			t.terminate()
 		}
-	case Serving:
-		if t.unwanted() {
+	case Serving, Holding:
+		switch held := t.m.State == Holding; {
+		case t.unwanted():
 			t.drain()
+		case held != (t.m.Drain.At != 0):
+			t.admit()
 		}
 	case Draining:
 		if !t.unwanted() {
-			t.reopen()
+			t.admit()
 			return
 		}
 		t.boundDrain()
 		t.hold()
-	case BackingOff, Halted, Stopped:
+	case BackingOff, Frozen, Halted, Stopped:
 		t.rouse()
 	case Down, Finding, Launching, Cutting, Terminating, Killing, Reclaiming, Purging, Left:
 	}
@@ -177,7 +217,7 @@ func (t *turn) pursue() {
 func (t *turn) unwanted() bool { return t.m.Want != WantRun || t.m.Restart.ID != 0 }
 
 // rouse does what is wanted where no life is alive. Only a person's word ends a halt, a stop or a back-off, and a person who
-// ends a halt has seen its crashes: they are forgotten.
+// ends a halt has seen its crashes: they are forgotten. A freeze may keep a worker down that has crashed.
 func (t *turn) rouse() {
 	switch t.m.Want {
 	case WantLeave:
@@ -187,17 +227,28 @@ func (t *turn) rouse() {
 			t.stopped()
 		}
 	case WantRun:
-		if t.e.Kind != EventStart && !t.e.Reason.ByHand() {
-			return
+		byHand := t.e.Kind == EventStart || t.e.Reason.ByHand()
+		switch {
+		case byHand:
+			t.startByHand()
+		case t.m.State == BackingOff && t.staysDown():
+			t.enter(Frozen)
+		case t.m.State == Frozen && !t.staysDown():
+			t.m.Backoff = 0
+			t.again()
 		}
-		if t.m.State != BackingOff {
-			t.m.Crashes, t.m.Failures = Crashes{}, 0
-		}
-		t.m.Backoff = 0
-		if t.m.Occupied {
-			t.lookFor(Purging)
-			return
-		}
-		t.launch()
 	}
+}
+
+// startByHand starts a life at once, where none is alive.
+func (t *turn) startByHand() {
+	if t.m.State == Halted || t.m.State == Stopped {
+		t.m.Crashes, t.m.Failures = Crashes{}, 0
+	}
+	t.m.Backoff = 0
+	if t.m.Occupied {
+		t.lookFor(Purging)
+		return
+	}
+	t.launch()
 }

@@ -14,7 +14,7 @@ import (
 func crashed(t *turn) {
 	t.settleFailures()
 	why := t.ended("life", t.m.Served)
-	if t.m.State != Serving {
+	if t.m.State != Serving && t.m.State != Holding {
 		why = "the worker died while draining: " + why
 	}
 	t.fail(why)
@@ -74,6 +74,10 @@ func (t *turn) again() {
 		t.halt(fmt.Sprintf("halted after %d crashes within an hour; the last: %s", n, t.m.LastError))
 		return
 	}
+	if t.staysDown() {
+		t.enter(Frozen)
+		return
+	}
 	if t.m.Backoff == 0 {
 		t.launch()
 		return
@@ -99,7 +103,7 @@ func (t *turn) remark(what string) {
 
 // explain keeps an error for status and for the account of the restart.
 func (t *turn) explain(why string) {
-	t.m.LastError = why
+	t.m.LastError, t.m.ErrorAt = why, t.now
 	if t.m.Restart.ID != 0 {
 		t.m.Restart.Detail = why
 	}

@@ -77,7 +77,7 @@ func (t *turn) cutFor(cause CutCause) {
 // postpone gives the restart up for now: the old life goes on.
 func (t *turn) postpone() {
 	t.m.Restart.InTheWay = t.e.InFlight
-	t.reopen()
+	t.admit()
 	t.finish(Postponed, fmt.Sprintf("%s still open after %v", streamsWere(t.e.InFlight), t.m.Limits.Drain))
 }
 
@@ -88,8 +88,14 @@ func streamsWere(n int) string {
 	return fmt.Sprintf("%d streams were", n)
 }
 
-// reopen goes on with the life that was being drained.
-func (t *turn) reopen() {
+// admit goes on with a life that could serve: the gate opens for it, unless a person's drain keeps it held.
+func (t *turn) admit() {
+	if t.m.Drain.At != 0 {
+		t.enter(Holding)
+		t.m.Now, t.m.MayCut, t.m.Overdue = false, false, false
+		t.hold()
+		return
+	}
 	t.enter(Serving)
 	t.open()
 }

@@ -13,8 +13,13 @@ type EventKind uint8
 const (
 	EventBoot      EventKind = iota // a runner begins, with a new machine or the one from the record; comes first and once
 	EventRestart                    // By, Reason, Why, Now, Ask
-	EventStop                       // a person wants it stopped: Now, Ask
+	EventStop                       // a person wants it stopped: By, Now, Ask
 	EventStart                      // a person wants it started: Ask
+	EventDrain                      // a person wants the gate held and the worker left alone: By, Ask
+	EventOpen                       // and takes that back: Ask
+	EventFreeze                     // a person wants no life ended that serves: By, Why, For, All, Ask
+	EventUnfreeze                   // and takes that back: Ask
+	EventThaw                       // Machine.Freeze.Until has come
 	EventLeave                      // the sidecar is to end
 	EventHurry                      // and at once
 	EventJournaled                  // Restart: the journal has it
@@ -46,6 +51,11 @@ var eventNames = [numEvents]string{
 	EventRestart:       "restart",
 	EventStop:          "stop",
 	EventStart:         "start",
+	EventDrain:         "drain",
+	EventOpen:          "open",
+	EventFreeze:        "freeze",
+	EventUnfreeze:      "unfreeze",
+	EventThaw:          "thaw",
 	EventLeave:         "leave",
 	EventHurry:         "hurry",
 	EventJournaled:     "journaled",
@@ -77,6 +87,8 @@ type Event struct {
 	By      string
 	Reason  health.Reason
 	Now     bool
+	For     time.Duration
+	All     bool
 	Ask     int64 // names who waits for the answer; 0: nobody
 	Restart int64
 

@@ -13,7 +13,10 @@ func fixedHost(t *testing.T, test func(h *host, f *Fixed, ran <-chan error)) {
 		h.lives[1] = &fakeLife{host: h, life: 1, ready: true, gone: make(chan struct{}), reaped: make(chan struct{})}
 		gate := &runner{h: h}
 		h.runner = gate
-		f := NewFixed(gate, time.Minute)
+		f, err := NewFixed(gate, time.Minute, gate, h.clock)
+		if err != nil {
+			t.Fatal(err)
+		}
 		gate.s = f
 		ran := make(chan error, 1)
 		go func() { ran <- f.Run(t.Context()) }()
@@ -50,6 +53,16 @@ func TestAFixedUpstreamIsNotRestarted(t *testing.T) {
 	fixedHost(t, func(h *host, f *Fixed, ran <-chan error) {
 		if _, err := f.Restart(h.t.Context(), operator); !errors.Is(err, ErrNoDriver) {
 			h.t.Errorf("a restart: %v", err)
+		}
+		for what, word := range map[string]func() (Asked, error){
+			"stop":     func() (Asked, error) { return f.Stop(h.t.Context(), "uid 0", true) },
+			"start":    func() (Asked, error) { return f.Start(h.t.Context(), "uid 0") },
+			"freeze":   func() (Asked, error) { return f.Freeze(h.t.Context(), FreezeOptions{}) },
+			"unfreeze": func() (Asked, error) { return f.Unfreeze(h.t.Context(), "uid 0") },
+		} {
+			if _, err := word(); !errors.Is(err, ErrNoDriver) {
+				h.t.Errorf("%s: %v", what, err)
+			}
 		}
 		if _, err := f.Follow(h.t.Context(), 1, 0); !errors.Is(err, ErrUnknownRestart) {
 			h.t.Errorf("following one: %v", err)
@@ -95,4 +108,50 @@ func TestLeavingAFixedUpstreamWaitsForItsStreams(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestAFixedUpstreamIsDrainedAndOpened(t *testing.T) {
+	fixedHost(t, func(h *host, f *Fixed, ran <-chan error) {
+		f.Move(h.lives[1].Upstream())
+		if _, err := f.Drain(t.Context(), "uid 1000"); err != nil {
+			t.Fatal(err)
+		}
+		h.arrive(time.Second)
+		h.pass(time.Minute)
+		f.Move(Upstream{}) // it goes away and comes back
+		f.Move(h.lives[1].Upstream())
+		h.pass(time.Minute)
+		if s := f.Status(); s.State != Holding || s.Drained.By != "uid 1000" || len(h.gate.waiting) != 1 {
+			t.Errorf("drained: %v by %+v, %d wait", s.State, s.Drained, len(h.gate.waiting))
+		}
+
+		next, err := NewFixed(h.runner, time.Minute, h.runner, h.clock) // as the next runner does
+		if err != nil {
+			t.Fatal(err)
+		}
+		next.Move(h.lives[1].Upstream())
+		if s := next.Status(); s.State != Holding || s.Drained.By != "uid 1000" || len(h.gate.waiting) != 1 {
+			t.Errorf("after our death: %v by %+v, %d wait", s.State, s.Drained, len(h.gate.waiting))
+		}
+
+		if asked, err := f.Drain(t.Context(), "uid 0"); err != nil || !asked.Joined {
+			t.Errorf("a second drain: %+v, %v", asked, err)
+		}
+		if _, err := f.Open(t.Context(), "uid 0"); err != nil {
+			t.Error(err)
+		}
+		h.pass(time.Minute)
+		if s := f.Status(); s.State != Serving || s.Drained != (Standing{}) || h.gate.done != 1 {
+			t.Errorf("opened: %v by %+v, %d done", s.State, s.Drained, h.gate.done)
+		}
+		h.set(func() { h.storeErr = errors.New("no space") })
+		if _, err := f.Drain(t.Context(), "uid 0"); err == nil || f.Status().State != Serving {
+			t.Errorf("a drain that the next runner would not know of: %v, %v", err, f.Status().State)
+		}
+		f.Leave()
+		if _, err := f.Open(t.Context(), "uid 0"); !errors.Is(err, ErrLeaving) {
+			t.Errorf("open while it leaves: %v", err)
+		}
+		<-ran
+	})
 }

@@ -25,6 +25,8 @@ func LogChanges(log *slog.Logger) func(Change) {
 			level, message = slog.LevelWarn, "would restart the worker"
 			attrs = append(attrs, slog.String("reason", c.Restart.Reason.String()), slog.String("by", c.Restart.By),
 				slog.String("seen", c.Restart.Why), slog.String("withheld", c.Withheld.String()))
+		case c.Thawed && c.From == c.To:
+			message = "the freeze is over"
 		case c.Unrecorded:
 			message = "restart not recorded"
 			attrs = append(attrs, slog.Int64("restart", c.Restart.ID))

@@ -13,6 +13,7 @@ const (
 	Launching                // the life is noted; the driver starts it
 	Warming                  // its main process runs; it isn't ready yet
 	Serving                  // the gate is open for it
+	Holding                  // it could serve; a person's drain has the gate hold
 	Draining                 // the gate holds; the streams in flight run on to their end
 	Cutting                  // those that were still there are being cut, by permission
 	Terminating              // TERM was sent to its main process
@@ -20,6 +21,7 @@ const (
 	Reclaiming               // its main process is gone; until nothing of it is alive
 	Purging                  // something of it still was: killed again
 	BackingOff               // no life; the next start waits a while after a crash
+	Frozen                   // no life; after a crash the next start waits for the end of a freeze that said so
 	Halted                   // too many crashes: given up until a person says otherwise; the gate refuses
 	Stopped                  // a person stopped the worker; the gate refuses
 	Left                     // the sidecar is done with the worker and may go
@@ -33,6 +35,7 @@ var stateNames = [numStates]string{
 	Launching:   "launching",
 	Warming:     "warming",
 	Serving:     "serving",
+	Holding:     "holding",
 	Draining:    "draining",
 	Cutting:     "cutting",
 	Terminating: "terminating",
@@ -40,6 +43,7 @@ var stateNames = [numStates]string{
 	Reclaiming:  "reclaiming",
 	Purging:     "purging",
 	BackingOff:  "backing_off",
+	Frozen:      "frozen",
 	Halted:      "halted",
 	Stopped:     "stopped",
 	Left:        "left",
@@ -94,6 +98,7 @@ var phases = [numStates]Phase{
 	Launching:   PhaseStarting,
 	Warming:     PhaseStarting,
 	Serving:     PhaseServing,
+	Holding:     PhaseDraining,
 	Draining:    PhaseDraining,
 	Cutting:     PhaseDraining,
 	Terminating: PhaseStopping,
@@ -101,6 +106,7 @@ var phases = [numStates]Phase{
 	Reclaiming:  PhaseReclaiming,
 	Purging:     PhaseReclaiming,
 	BackingOff:  PhaseDown,
+	Frozen:      PhaseDown,
 	Halted:      PhaseHalted,
 	Stopped:     PhaseStopped,
 	Left:        PhaseStopped,
@@ -130,6 +136,9 @@ type Machine struct {
 	Deadline time.Duration
 
 	Want     Want
+	Stop     Word    // with WantStop
+	Drain    Word    // the gate holds, whatever life there is, until a person opens it
+	Freeze   Freeze  // no life that serves is ended by us
 	Restart  Restart // under way; its ID is 0 if none is
 	Hurry    bool    // leaving without patience
 	Now      bool    // a person said to cut at once what is in the way of stopping Life
@@ -155,13 +164,20 @@ type Machine struct {
 	Would Would // restarts that were decided on and not carried out
 
 	Restarts   int64   // the last ID given to one
-	Ended      int64   // how many have ended
+	Counts     Counts  // how many have ended how
 	Unrecorded Restart // ended, and the journal has not said yet that it has it
 	LastError  string
+	ErrorAt    time.Duration // when it was LastError; 0: there is none
 
 	Limits  Limits
 	Observe bool // mode observe
 	Booted  bool
+}
+
+// Word is a person's standing word: since when it is in force, and whose it is. At 0: nobody said so.
+type Word struct {
+	At time.Duration
+	By string
 }
 
 // Phase is the public phase. While a new runner looks for a life, people see the phase that the old one left it in.

@@ -83,6 +83,9 @@ func (o *orders) happen(w *world) {
 		o.feed(w, w.person(EventStart)) // else most worlds would stay there
 		return
 	}
+	if o.wander(w) {
+		return
+	}
 	switch w.rng.IntN(10) {
 	case 0, 1, 2, 3:
 		o.deliver(w)
@@ -90,6 +93,11 @@ func (o *orders) happen(w *world) {
 		w.worker()
 		w.now += time.Duration(w.rng.IntN(3000)) * time.Millisecond
 	case 6:
+		if w.m.Deadline == 0 && w.m.Freeze.Until != 0 || w.chance(10) {
+			w.now = max(w.now, w.m.Freeze.Until)
+			o.feed(w, Event{Kind: EventThaw})
+			return
+		}
 		if w.m.Deadline != 0 {
 			w.now = max(w.now, w.m.Deadline)
 		}
@@ -97,6 +105,22 @@ func (o *orders) happen(w *world) {
 	default:
 		o.rarest(w)
 	}
+}
+
+// wander leads to the two states that only a person's word at the right moment leads to, while they are seldom reached.
+func (o *orders) wander(w *world) bool {
+	seldom := func(s State) bool { return o.reached[s]*numStates < manyEvents*3/4 }
+	switch {
+	case w.m.State == Serving && seldom(Holding) && w.chance(30):
+		o.feed(w, w.person(EventDrain))
+	case w.m.State == BackingOff && seldom(Frozen) && w.chance(80):
+		freeze := w.person(EventFreeze)
+		freeze.All = true
+		o.feed(w, freeze)
+	default:
+		return false
+	}
+	return true
 }
 
 // deliver hands over something that was asked for, not always the oldest, and sometimes twice.
@@ -142,9 +166,9 @@ func (o *orders) plausible(w *world, kind EventKind) Event {
 	current := late
 	current.Life = life
 	switch kind {
-	case EventBoot, EventLeave, EventHurry, EventTrouble:
+	case EventBoot, EventLeave, EventHurry, EventTrouble, EventThaw:
 		return Event{Kind: kind, Why: "a full disk"}
-	case EventRestart, EventStop, EventStart:
+	case EventRestart, EventStop, EventStart, EventDrain, EventOpen, EventFreeze, EventUnfreeze:
 		return w.person(kind)
 	case EventJournaled:
 		return Event{Kind: kind, Restart: int64(w.rng.IntN(3))}
@@ -187,6 +211,7 @@ func (o *orders) comeToRest(w *world) {
 	f := w.fork()
 	f.mortal, f.deaf, f.seen = false, f.chance(30), &cells{} // what happens there is not by chance
 	f.feed(Event{Kind: EventBoot})
+	calm := false
 	for range 300 {
 		f.now += time.Second
 		f.arriveAndEnd()
@@ -199,11 +224,19 @@ func (o *orders) comeToRest(w *world) {
 		if f.kindWorker() {
 			continue
 		}
-		if f.m.Deadline == 0 {
+		switch {
+		case f.m.Deadline != 0:
+			f.now = max(f.now, f.m.Deadline)
+			f.feed(Event{Kind: EventTimer, Life: f.m.Life})
+		case f.m.Freeze.Until != 0:
+			f.now = max(f.now, f.m.Freeze.Until)
+			f.feed(Event{Kind: EventThaw})
+		default:
+			calm = true
+		}
+		if calm {
 			break
 		}
-		f.now = max(f.now, f.m.Deadline)
-		f.feed(Event{Kind: EventTimer, Life: f.m.Life})
 	}
 	if f.broken == "" {
 		f.broken = f.unrest()
@@ -252,6 +285,8 @@ func (w *world) unrest() string {
 		want = Stopped
 	case w.m.State == Halted:
 		want = Halted
+	case w.drained:
+		want = Holding
 	}
 	alive := 0
 	for _, p := range w.procs {
@@ -267,11 +302,15 @@ func (w *world) unrest() string {
 	}
 	must(w.m.State == want, "it should be %v", want)
 	must(w.m.Restart.ID == 0, "restart %d has no end", w.m.Restart.ID)
-	must(w.gate.held == 0, "%d streams are held", w.gate.held)
-	if want == Serving {
+	must(w.gate.held == 0 || want == Holding, "%d streams are held", w.gate.held)
+	switch want {
+	case Serving:
 		must(w.gate.open && w.gate.life == w.m.Life, "the gate isn't open for life %d", w.m.Life)
 		must(alive == 1 && w.procs[w.m.Life].main, "%d lives are alive", alive)
-	} else {
+	case Holding:
+		must(!w.gate.open && !w.gate.refusing, "the gate does not hold")
+		must(alive == 1 && w.procs[w.m.Life].main, "%d lives are alive", alive)
+	default:
 		must(!w.gate.open, "the gate is open")
 		must(alive == 0 || w.m.Occupied, "%d lives are alive", alive)
 	}
@@ -363,6 +402,66 @@ func TestOrdersFindOutWhatIsMissing(t *testing.T) {
 		{
 			missing: "reclaim: the next life starts when the main process is gone",
 			facts:   without(Terminating, EventExited, (*turn).next),
+		},
+		{
+			missing: "a person's drain, when the next life is ready",
+			facts:   without(Warming, EventReady, func(t *turn) { t.m.Drain = Word{}; t.serve() }),
+			broken:  "against a person's drain",
+		},
+		{
+			missing: "a person's drain, at our death",
+			facts:   &facts,
+			control: func(w *world) { w.forgetAtEnd = func(m *Machine) { m.Drain = Word{} } },
+			broken:  "against a person's drain",
+		},
+		{
+			missing: "a person's stop, at our death",
+			facts:   &facts,
+			control: func(w *world) {
+				w.forgetAtEnd = func(m *Machine) {
+					if m.Want == WantStop {
+						m.Want = WantRun
+					}
+				}
+			},
+		},
+		{
+			missing: "a freeze",
+			facts:   &facts,
+			control: func(w *world) {
+				w.forget = func(m *Machine) {
+					if m.State != Frozen {
+						m.Freeze = Freeze{}
+					}
+				}
+			},
+			broken: "while it is frozen",
+		},
+		{
+			missing: "a freeze, at our death",
+			facts:   &facts,
+			control: func(w *world) { w.forgetAtEnd = func(m *Machine) { m.Freeze = Freeze{} } },
+			broken:  "while it is frozen",
+		},
+		{
+			missing: "a freeze of everything",
+			facts:   &facts,
+			control: func(w *world) { w.forget = func(m *Machine) { m.Freeze.All = false } },
+			broken:  "while it is frozen with --all",
+		},
+		{
+			missing: "the end of a freeze",
+			facts:   &facts,
+			control: func(w *world) {
+				w.forget = func(m *Machine) { m.Freeze.Until += time.Duration(min(m.Freeze.Until, 1)) * time.Second }
+			},
+			broken: "at rest in frozen",
+		},
+		{
+			missing: "mode observe",
+			facts:   &facts,
+			control: func(w *world) { w.forget = func(m *Machine) { m.Observe = false } },
+			broken:  "in mode observe",
 		},
 	} {
 		t.Run(c.missing, func(t *testing.T) {

@@ -26,7 +26,7 @@ func TestAnOrphanServesOnUnderItsNumber(t *testing.T) {
 		s := h.run(leaving(Orphan{Life: 1, PID: 101, Took: 20 * time.Second}))
 		h.pass(time.Second)
 		status := s.Status()
-		if status.Phase != PhaseServing || status.Life != 1 || status.PID != 101 || status.Restarts != 0 {
+		if status.Phase != PhaseServing || status.Life != 1 || status.PID != 101 || status.Counts.All() != 0 {
 			t.Errorf("the orphan is not what serves: %+v", status)
 		}
 		if got := status.Warmup; got < 20*time.Second || got > 21*time.Second {

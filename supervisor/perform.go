@@ -217,14 +217,16 @@ func (s *Supervisor) report(before Machine, e Event, now time.Duration) {
 	switch {
 	case e.Kind == EventTrouble && e.Restart != 0:
 		c.Why, c.Unrecorded, c.Restart = e.Why, true, Restart{ID: e.Restart}
+	case e.Kind == EventThaw && s.m.Freeze != before.Freeze:
+		c.Thawed = true
 	case e.Kind == EventRestart && s.m.Would != before.Would:
-		c.Withheld, c.Restart = s.m.withholds(e.Reason), Restart{Reason: e.Reason, By: e.By, Why: e.Why}
+		c.Withheld, c.Restart = s.m.withholds(e.Reason, now), Restart{Reason: e.Reason, By: e.By, Why: e.Why}
 	case s.m.LastError != before.LastError:
 		c.Why = s.m.LastError
 	case before.State == Reclaiming && s.m.State == Purging && e.Why != "":
 		c.Why = "still alive: " + e.Why
 	}
-	if c.From != c.To || c.Why != "" || c.Withheld != NotWithheld {
+	if c.From != c.To || c.Why != "" || c.Withheld != NotWithheld || c.Thawed {
 		s.changes.put(c)
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"math"
 	"time"
 	"unicode/utf8"
-
-	"autoglm-sidecar/health"
 )
 
 // The machine's record: what a runner leaves to the next.
@@ -82,6 +80,9 @@ func (r *record) machine(m *Machine) {
 	long(r, &m.Since)
 	long(r, &m.Deadline)
 	small(r, &m.Want, numWants)
+	r.word(&m.Stop)
+	r.word(&m.Drain)
+	r.freeze(&m.Freeze)
 	for _, flag := range []*bool{&m.Hurry, &m.Now, &m.MayCut, &m.Overdue, &m.Failed, &m.Occupied} {
 		r.flag(flag)
 	}
@@ -95,10 +96,13 @@ func (r *record) machine(m *Machine) {
 	r.crashes(&m.Crashes)
 	r.uint(&m.Seed, math.MaxUint64)
 	long(r, &m.Restarts)
-	long(r, &m.Ended)
+	for i := range m.Counts {
+		r.sparse(m.Counts[i][:])
+	}
 	r.restart(&m.Unrecorded)
 	r.text(&m.LastError, maxError)
-	r.would(&m.Would)
+	long(r, &m.ErrorAt)
+	r.sparse(m.Would[:])
 }
 
 func (r *record) restart(s *Restart) {
@@ -154,26 +158,46 @@ func (r *record) crashes(c *Crashes) {
 	}
 }
 
-// would keeps the counts that are not 0, each behind its reason.
-func (r *record) would(w *Would) {
+func (r *record) word(w *Word) {
+	long(r, &w.At)
+	if w.At != 0 {
+		r.text(&w.By, maxBy)
+	}
+}
+
+func (r *record) freeze(f *Freeze) {
+	long(r, &f.Until)
+	if f.Until == 0 {
+		return
+	}
+	long(r, &f.At)
+	r.flag(&f.All)
+	r.text(&f.By, maxBy)
+	r.text(&f.Why, maxWhy)
+}
+
+// sparse keeps the counts that are not 0, each behind how many that are it comes after.
+func (r *record) sparse(counts []uint32) {
 	n := uint64(0)
-	for _, of := range w {
-		if of != 0 {
+	for _, c := range counts {
+		if c != 0 {
 			n++
 		}
 	}
-	r.uint(&n, uint64(len(w)))
-	reason := health.Reason(0)
+	r.uint(&n, uint64(len(counts)))
+	at := uint64(0)
 	for range n {
-		for r.writing && w[reason] == 0 {
-			reason++
+		skip := uint64(0)
+		for r.writing && counts[at+skip] == 0 {
+			skip++
 		}
-		small(r, &reason, len(w))
-		if r.bad {
+		r.uint(&skip, uint64(len(counts)))
+		if at += skip; r.bad || at >= uint64(len(counts)) {
+			r.bad = true
 			return
 		}
-		count(r, &w[reason])
-		reason++
+		count(r, &counts[at])
+		at++
 	}
 }
 

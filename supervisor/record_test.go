@@ -25,11 +25,17 @@ func fullest() Machine {
 		State: Finding, Noted: Left, NotedDeadline: math.MaxInt64, Life: math.MaxInt64, PID: math.MaxInt, Since: math.MaxInt64,
 		Deadline: math.MaxInt64, Want: WantLeave, Hurry: true, Now: true, MayCut: true, Overdue: true, Failed: true, Occupied: true,
 		Restart: r, Unrecorded: r, Barrier: math.MaxUint32, Launched: math.MaxInt64, Served: math.MaxInt64, Warmup: math.MaxInt64,
-		Failures: math.MaxInt, Backoff: math.MaxInt64, Seed: math.MaxUint64, Restarts: math.MaxInt64, Ended: math.MaxInt64,
-		LastError: long,
+		Failures: math.MaxInt, Backoff: math.MaxInt64, Seed: math.MaxUint64, Restarts: math.MaxInt64, LastError: long, ErrorAt: math.MaxInt64,
+		Stop: Word{math.MaxInt64, long}, Drain: Word{math.MaxInt64, long},
+		Freeze: Freeze{Until: math.MaxInt64, At: math.MaxInt64, All: true, By: long, Why: long},
 	}
 	for i := range m.Would {
 		m.Would[i] = math.MaxUint32
+	}
+	for i := range m.Counts {
+		for k := range m.Counts[i] {
+			m.Counts[i][k] = math.MaxUint32
+		}
 	}
 	for i := range m.Crashes {
 		m.Crashes[i] = math.MaxInt64 - time.Duration(i)*time.Minute
@@ -58,6 +64,9 @@ func TestTheRecordHoldsEverything(t *testing.T) {
 	}
 	m.Restart.Joined, m.Restart.Detail, m.Restart.Open, m.Restart.Starts, m.Restart.To = 2, "life 2: exited 1", 212, 3, 4
 	m.Restart.Why = "no byte from 3 streams for 2m"
+	m.Counts[health.Crashed][Done], m.Counts[health.Operator][Postponed], m.ErrorAt = 3, 4, time.Hour
+	m.Stop, m.Drain = Word{time.Hour, "uid 1000"}, Word{time.Minute, "uid 0"}
+	m.Freeze = Freeze{Until: 9 * time.Hour, At: time.Hour, All: true, By: "uid 0", Why: "a benchmark"}
 	m.Would[health.Hung], m.Would[health.Age] = 2, 1
 	m.Restart.Spent = Spent{PhaseDraining: 5, PhaseStarting: 6}
 	m.Unrecorded = m.Restart

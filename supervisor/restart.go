@@ -51,10 +51,12 @@ const (
 	Done             // a new life serves
 	Postponed        // streams were in the way at the drain deadline: the old life goes on
 	GivenUp          // halted: no life would serve
-	Overtaken        // a person stopped the worker, or the sidecar left
+	Overtaken        // a person stopped or froze the worker, or the sidecar left
 )
 
-var resultNames = [...]string{Underway: "underway", Done: "done", Postponed: "postponed", GivenUp: "given_up", Overtaken: "overtaken"}
+const numResults = int(Overtaken) + 1
+
+var resultNames = [numResults]string{Underway: "underway", Done: "done", Postponed: "postponed", GivenUp: "given_up", Overtaken: "overtaken"}
 
 // String gives the result's name.
 func (r Result) String() string { return nameOf(resultNames[:], uint8(r)) }
@@ -64,6 +66,27 @@ func (r Result) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
 // UnmarshalText takes a name that MarshalText gave.
 func (r *Result) UnmarshalText(text []byte) error { return pickName(resultNames[:], text, r) }
+
+// Counts are how many restarts have ended, by their reason and result.
+type Counts [health.NumReasons][numResults]uint32
+
+// Of counts those that ended so, whatever their reason.
+func (c *Counts) Of(result Result) (n int64) {
+	for _, of := range c {
+		n += int64(of[result])
+	}
+	return n
+}
+
+// All counts all of them.
+func (c *Counts) All() (n int64) {
+	for _, of := range c {
+		for _, m := range of {
+			n += int64(m)
+		}
+	}
+	return n
+}
 
 // Spent is how long a restart spent on each phase. In JSON it is an object with the phases that took any time.
 type Spent [numPhases]time.Duration
@@ -105,6 +128,7 @@ type Change struct {
 	Spent      time.Duration // in From, where To is another
 	Unrecorded bool          // Restart could not be kept: Why
 	Withheld   Withheld      // Restart was decided on and is not carried out; its ID is 0
+	Thawed     bool          // a freeze has ended by itself
 }
 
 func nameOf(names []string, i uint8) string {

@@ -54,12 +54,11 @@ func progressed(t *turn) {
 	}
 }
 
-// serve opens the gate; a restart under way has reached its end.
+// serve opens the gate, if nobody keeps it held; a restart under way has reached its end.
 func (t *turn) serve() {
 	t.m.Served = t.now
 	t.m.Warmup = t.now - t.m.Launched
-	t.enter(Serving)
-	t.open()
+	t.admit()
 	t.finish(Done, t.m.Restart.Detail)
 }
 

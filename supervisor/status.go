@@ -25,14 +25,32 @@ type Status struct {
 	Leaving   bool
 	Halted    string // why; empty if it isn't
 	LastError string
+	ErrorAt   time.Time // of LastError
 	LastExit  string
 
-	Restart  Restart   // under way, its account so far; ID 0: none
-	Ended    []Restart // the last few that this runner saw, newest first
-	Restarts int64     // that have ended
+	Restart Restart   // under way, its account so far; ID 0: none
+	Ended   []Restart // the last few that this runner saw, newest first
+	Counts  Counts    // of all that have ended, whatever the runner
 
-	Observe bool  // mode observe
-	Would   Would // restarts that were decided on and not carried out, by any runner
+	Observe bool     // mode observe
+	Would   Would    // restarts that were decided on and not carried out, whatever the runner
+	Frozen  Frost    // a freeze in force
+	Drained Standing // the gate is held by a person's drain
+	Stopped Standing // a person stopped the worker, or it is on its way there
+}
+
+// Standing is a person's standing word, for people. Since is zero where there is none.
+type Standing struct {
+	Since time.Time
+	By    string
+}
+
+// Frost is a freeze, for people.
+type Frost struct {
+	Standing
+	Until time.Time
+	All   bool
+	Why   string
 }
 
 const endedKept = 8
@@ -50,8 +68,8 @@ func (s *Supervisor) picture() *snapshot {
 	p := &snapshot{next: make(chan struct{}), Status: Status{
 		Phase: m.Phase(), State: m.State, Since: s.wall(m.Since), Life: m.Life, PID: m.PID, Progress: s.progress.words(),
 		EverServed: m.Served != 0, Warmup: m.Warmup, Leaving: m.Want == WantLeave, LastError: m.LastError, LastExit: s.lastExit,
-		Restart: s.dated(m.Restart), Ended: slices.Clone(s.ended), Restarts: m.Ended,
-		Observe: m.Observe, Would: m.Would,
+		Restart: s.dated(m.Restart), Ended: slices.Clone(s.ended), Counts: m.Counts,
+		Observe: m.Observe, Would: m.Would, Drained: s.standing(m.Drain), Stopped: s.standing(m.Stop), Frozen: s.frost(m.Freeze),
 	}}
 	if s.process != nil {
 		p.process = s.process
@@ -60,6 +78,9 @@ func (s *Supervisor) picture() *snapshot {
 	if p.Phase == PhaseServing || p.Phase == PhaseDraining {
 		p.ServingSince = s.wall(m.Served)
 	}
+	if m.ErrorAt != 0 {
+		p.ErrorAt = s.wall(m.ErrorAt)
+	}
 	if m.State == BackingOff {
 		p.NextStart = s.wall(m.Deadline)
 	}
@@ -67,6 +88,20 @@ func (s *Supervisor) picture() *snapshot {
 		p.Halted = m.LastError
 	}
 	return p
+}
+
+func (s *Supervisor) standing(w Word) Standing {
+	if w.At == 0 {
+		return Standing{}
+	}
+	return Standing{Since: s.wall(w.At), By: w.By}
+}
+
+func (s *Supervisor) frost(f Freeze) Frost {
+	if f.Until == 0 {
+		return Frost{}
+	}
+	return Frost{Standing: s.standing(Word{f.At, f.By}), Until: s.wall(f.Until), All: f.All, Why: f.Why}
 }
 
 // show replaces the snapshot and wakes those who wait for the next.

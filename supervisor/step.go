@@ -12,6 +12,11 @@ var wishes = [numEvents]action{
 	EventRestart:   restart,
 	EventStop:      stop,
 	EventStart:     start,
+	EventDrain:     drainByHand,
+	EventOpen:      openByHand,
+	EventFreeze:    freeze,
+	EventUnfreeze:  unfreeze,
+	EventThaw:      thaw,
 	EventLeave:     leave,
 	EventHurry:     hurry,
 	EventJournaled: journaled,
@@ -39,6 +44,9 @@ var facts = table{
 		EventExited:   startCrashed,
 	},
 	Serving: {
+		EventExited: crashed,
+	},
+	Holding: {
 		EventExited: crashed,
 	},
 	Draining: {
@@ -78,6 +86,7 @@ var facts = table{
 		EventHeld:  countOpen,
 	},
 	Down:    {}, // only EventBoot leads out of it
+	Frozen:  {}, // the end of the freeze, or a person's word
 	Halted:  {}, // a person's word
 	Stopped: {}, // a person's word
 	Left:    {}, // nothing

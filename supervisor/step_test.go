@@ -80,15 +80,21 @@ func (s *story) serves() *story {
 	if s.m.State == Down {
 		s.when(Event{Kind: EventBoot})
 	}
-	if s.m.State == BackingOff {
-		s.due()
-	}
-	s.when(Event{Kind: EventStarted, PID: 100 + int(s.m.Life)})
-	s.after(20 * time.Second).when(Event{Kind: EventReady})
+	s.getsReady()
 	if s.m.State != Serving {
 		s.Fatalf("life %d should serve, it is %v", s.m.Life, s.m.State)
 	}
 	return s
+}
+
+// getsReady takes a machine that launches a life to where that could serve.
+func (s *story) getsReady() *story {
+	s.Helper()
+	if s.m.State == BackingOff {
+		s.due()
+	}
+	s.when(Event{Kind: EventStarted, PID: 100 + int(s.m.Life)})
+	return s.after(20 * time.Second).when(Event{Kind: EventReady})
 }
 
 // nextRunner dies and takes over from the record.

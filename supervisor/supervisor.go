@@ -126,6 +126,10 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-timer.C:
+			if s.m.Freeze.Until != 0 && !s.m.frozen(s.options.Clock()) {
+				s.handle(letter{Event: Event{Kind: EventThaw}})
+				continue
+			}
 			s.handle(letter{Event: Event{Kind: EventTimer, Life: s.m.Life, Why: s.pending()}})
 		case <-s.mail.ready:
 			for _, l := range s.mail.take() {
@@ -136,13 +140,17 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	return nil
 }
 
-// arm sets the one timer to the machine's deadline.
+// arm sets the one timer to the machine's deadline, or to the end of its freeze if that comes first.
 func (s *Supervisor) arm(timer *time.Timer) {
-	if s.m.Deadline == 0 {
+	due := s.m.Deadline
+	if thaw := s.m.Freeze.Until; thaw != 0 && (due == 0 || thaw < due) {
+		due = thaw
+	}
+	if due == 0 {
 		timer.Stop()
 		return
 	}
-	timer.Reset(max(0, s.m.Deadline-s.options.Clock()))
+	timer.Reset(max(0, due-s.options.Clock()))
 }
 
 // handle is one event: decide, note, then act.
@@ -212,11 +220,11 @@ type RestartOptions struct {
 // Asked says what became of a wish.
 type Asked struct {
 	Restart int64 // its ID, for Follow
-	Joined  bool  // it was under way already
+	Joined  bool  // it was under way already, or so already
 	Life    Life  // when it was asked for
 }
 
-// Errors of Restart and Follow.
+// Errors of Restart, Follow and people's words.
 var (
 	ErrLeaving        = errors.New(byLeaving)
 	ErrUnknownRestart = errors.New("no such restart")
@@ -228,17 +236,23 @@ type Refusal string
 func (r Refusal) Error() string { return string(r) }
 
 // Restart asks for a new life and returns as soon as the restart has begun, or was joined if one was under way. The error may be
-// ErrLeaving, a Refusal, or ErrObserving, wrapped or not, of a restart that would have been: it was counted.
+// ErrLeaving, a Refusal, or, wrapped or not, ErrObserving or ErrFrozen: it was decided on and is withheld, and counted as such.
 func (s *Supervisor) Restart(ctx context.Context, o RestartOptions) (Asked, error) {
+	return s.ask(ctx, Event{Kind: EventRestart, Reason: o.Reason, By: o.By, Why: oneLine(o.Why), Now: o.Now})
+}
+
+// ask puts a wish and waits for what becomes of it.
+func (s *Supervisor) ask(ctx context.Context, wish Event) (Asked, error) {
+	wish.By = clip(wish.By, maxBy)
 	reply := make(chan answer, 1)
-	s.mail.put(letter{Event: Event{Kind: EventRestart, Reason: o.Reason, By: o.By, Why: oneLine(o.Why), Now: o.Now}, reply: reply})
+	s.mail.put(letter{Event: wish, reply: reply})
 	select {
 	case a := <-reply:
 		return a.asked, a.err
 	case <-s.done:
 		return Asked{}, ErrLeaving
 	case <-ctx.Done():
-		return Asked{}, fmt.Errorf("ask for a restart: %w", context.Cause(ctx))
+		return Asked{}, fmt.Errorf("ask for a %v: %w", wish.Kind, context.Cause(ctx))
 	}
 }
 

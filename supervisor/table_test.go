@@ -24,6 +24,9 @@ func TestTable(t *testing.T) {
 		for k := range EventKind(numEvents) {
 			before := typical(s)
 			now := max(before.Deadline, before.Since+time.Second)
+			if k == EventThaw {
+				now = max(now, before.Freeze.Until)
+			}
 			after, effects := Step(before, typicalEvent(k, &before), now)
 			if after == before && effects == nil {
 				continue
@@ -78,7 +81,7 @@ func told(effects []Effect) string {
 func typical(s State) Machine {
 	m := Machine{
 		State: s, Life: 3, PID: 103, Since: 2 * time.Hour, Served: time.Hour, Launched: time.Hour - time.Minute,
-		Barrier: 1, Restarts: 4, Ended: 3, Limits: DefaultLimits(), Seed: 1, Booted: true,
+		Barrier: 1, Restarts: 4, Limits: DefaultLimits(), Seed: 1, Booted: true,
 	}
 	underway := Restart{ID: 4, Revision: 1, Reason: health.Operator, From: 3, Asked: m.Since}
 	switch s {
@@ -93,9 +96,14 @@ func typical(s State) Machine {
 	case BackingOff:
 		m.PID, m.Restart, m.Deadline, m.Failed = 0, underway, m.Since+time.Second, true
 	case Stopped:
-		m.PID, m.Want = 0, WantStop
+		m.PID, m.Want, m.Stop = 0, WantStop, Word{m.Since, "uid 0"}
 	case Left:
 		m.PID, m.Want = 0, WantLeave
+	case Holding:
+		m.Drain = Word{m.Since, "uid 0"}
+	case Frozen:
+		m.PID, m.Restart, m.Failed = 0, underway, true
+		m.Freeze = Freeze{Until: m.Since + time.Hour, At: m.Since, All: true, By: "uid 0", Why: "a benchmark"}
 	case Serving:
 	case Halted:
 		m.PID, m.LastError = 0, "halted"
@@ -108,6 +116,9 @@ func typicalEvent(k EventKind, m *Machine) Event {
 	e := Event{Kind: k, PID: 103, Barrier: m.Barrier, Why: "why", Exit: Exit{Known: true}}
 	if wishes[k] == nil {
 		e.Life = m.Life
+	}
+	if k == EventFreeze {
+		e.For, e.By = time.Hour, "uid 0"
 	}
 	if k == EventRestart {
 		e.Reason, e.By = health.Operator, "uid 0"

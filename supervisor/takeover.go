@@ -24,9 +24,9 @@ func boot(t *turn) {
 	switch t.m.State {
 	case Down:
 		t.next()
-	case Launching, Warming, Serving, Draining, Cutting, Terminating, Killing, Reclaiming, Purging:
+	case Launching, Warming, Serving, Holding, Draining, Cutting, Terminating, Killing, Reclaiming, Purging:
 		t.lookFor(t.m.State)
-	case BackingOff:
+	case BackingOff, Frozen:
 		t.hold()
 		t.cutFor(CutCrash)
 	case Halted:
@@ -68,9 +68,8 @@ func findFailed(t *turn) {
 func found(t *turn) {
 	t.m.PID = t.e.PID
 	t.do(EffectWatch)
-	if t.m.Noted == Serving && !t.unwanted() {
-		t.enter(Serving)
-		t.open()
+	if (t.m.Noted == Serving || t.m.Noted == Holding) && !t.unwanted() {
+		t.admit()
 		return
 	}
 	deadline := t.m.NotedDeadline
@@ -78,7 +77,7 @@ func found(t *turn) {
 	case Launching, Warming:
 		t.warm()
 		return
-	case Serving:
+	case Serving, Holding:
 		t.drain()
 		return
 	case Draining:
@@ -99,7 +98,7 @@ func found(t *turn) {
 		t.cutAgain()
 		t.purge()
 		return
-	case Down, Finding, BackingOff, Halted, Stopped, Left:
+	case Down, Finding, BackingOff, Frozen, Halted, Stopped, Left:
 		// No life is looked for from there.
 	}
 	t.m.Deadline = deadline
@@ -122,13 +121,13 @@ func missing(t *turn) {
 	switch t.m.Noted {
 	case Launching, Warming:
 		t.fail(gone)
-	case Serving, Draining, Cutting:
+	case Serving, Holding, Draining, Cutting:
 		t.settleFailures()
 		t.fail(gone)
 		t.cutFor(CutCrash)
 	case Terminating, Killing, Reclaiming, Purging:
 		t.cutFor(CutCrash)
-	case Down, Finding, BackingOff, Halted, Stopped, Left:
+	case Down, Finding, BackingOff, Frozen, Halted, Stopped, Left:
 		// No life is looked for from there.
 	}
 	t.next()

@@ -31,7 +31,17 @@ type world struct {
 	deaths    int    // of runners
 	seen      *cells // how often which event met which state
 
+	// Controls: what the machine is made to forget before each step, or at each death.
+	forget      func(*Machine)
+	forgetAtEnd func(*Machine)
+
+	observe     bool          // the mode
 	stop, leave bool          // people's standing wishes
+	drained     bool          // likewise
+	freeze      Freeze        // likewise
+	started     bool          // a person said so, and no life was launched since
+	crashed     Life          // the last to end by itself under the machine's eyes
+	asked       map[Life]bool // a person, for its end
 	mayCutNow   map[Life]bool // said by a person
 	grave       map[Life]bool // a reason to cut at the drain deadline
 	drainSince  map[Life]time.Duration
@@ -66,11 +76,12 @@ type gateModel struct {
 func newWorld(seed uint64, facts *table) *world {
 	w := &world{
 		rng: rand.New(rand.NewPCG(seed, 1)), facts: facts, now: time.Hour, mortal: true, seen: &cells{},
-		procs: map[Life]*proc{}, mayCutNow: map[Life]bool{}, grave: map[Life]bool{}, drainSince: map[Life]time.Duration{},
+		procs: map[Life]*proc{}, mayCutNow: map[Life]bool{}, grave: map[Life]bool{}, drainSince: map[Life]time.Duration{}, asked: map[Life]bool{},
 		answered: map[int64]bool{}, journaled: map[int64]bool{},
 		gate: gateModel{inFlight: map[Life]int{}, owed: map[Life]bool{}, paid: map[Life]bool{}},
 	}
-	w.m = Machine{Limits: DefaultLimits(), Seed: seed}
+	w.m = Machine{Limits: DefaultLimits(), Seed: seed, Observe: w.chance(30)}
+	w.observe = w.m.Observe
 	w.m.Limits.CrashesPerHour = 1 + w.rng.IntN(4)
 	return w
 }
@@ -86,6 +97,7 @@ func (w *world) fork() *world {
 	}
 	f.gate.inFlight, f.gate.owed, f.gate.paid = maps.Clone(w.gate.inFlight), maps.Clone(w.gate.owed), maps.Clone(w.gate.paid)
 	f.mayCutNow, f.grave, f.drainSince = maps.Clone(w.mayCutNow), maps.Clone(w.grave), maps.Clone(w.drainSince)
+	f.asked = maps.Clone(w.asked)
 	f.answered, f.journaled = maps.Clone(w.answered), maps.Clone(w.journaled)
 	return &f
 }
@@ -105,6 +117,9 @@ func (w *world) feed(e Event) {
 	if w.blind && e.Life != 0 {
 		e.Life = w.m.Life
 	}
+	if w.forget != nil {
+		w.forget(&before)
+	}
 	m, effects := step(w.facts, before, e, w.now)
 	if e.Life != 0 && e.Life != before.Life && (m != before || effects != nil) {
 		w.fail("%v of life %d was obeyed", e.Kind, e.Life)
@@ -117,6 +132,7 @@ func (w *world) feed(e Event) {
 		w.store()
 	}
 	w.heard(e, effects)
+	w.saw(e, before)
 	for _, f := range effects {
 		if w.dies() {
 			return
@@ -147,7 +163,10 @@ func (w *world) dies() bool {
 		w.fail("the record can't be read: %v", err)
 		return true
 	}
-	m.Limits = w.m.Limits
+	m.Limits, m.Observe = w.m.Limits, w.m.Observe
+	if w.forgetAtEnd != nil {
+		w.forgetAtEnd(&m)
+	}
 	w.m, w.mail = m, nil
 	for _, p := range w.procs {
 		p.watched, p.waited = false, false
@@ -162,7 +181,7 @@ func (w *world) dies() bool {
 func (w *world) heard(e Event, effects []Effect) {
 	taken := e.Kind == EventLeave || e.Kind == EventHurry
 	for _, f := range effects {
-		if f.Kind == EffectAnswer && f.Why == "" {
+		if f.Kind == EffectAnswer && f.Why == "" && f.Withheld == NotWithheld {
 			taken = true
 		}
 	}
@@ -173,9 +192,57 @@ func (w *world) heard(e Event, effects []Effect) {
 	leaves := e.Kind == EventLeave || e.Kind == EventHurry
 	w.leave = w.leave || leaves
 	w.stop = e.Kind == EventStop || w.stop && e.Kind != EventStart && !e.Reason.ByHand()
+	w.started = w.started || e.Kind == EventStart
+	w.asked[life] = w.asked[life] || e.Kind == EventStop || leaves || e.Kind == EventRestart && e.Reason.ByHand()
+	switch e.Kind {
+	case EventDrain:
+		w.drained = true
+	case EventOpen:
+		w.drained = false
+	case EventFreeze:
+		w.freeze = Freeze{Until: w.now + e.For, All: e.All}
+	case EventUnfreeze:
+		w.freeze = Freeze{}
+	default:
+	}
 	w.grave[life] = w.grave[life] || leaves || e.Reason.MayCut()
 	if p := w.procs[life]; p != nil && p.opened && (e.Now || e.Kind == EventHurry) {
 		w.mayCutNow[life] = true
+	}
+}
+
+// saw judges what the machine has decided about a life, and remembers what it has seen of it.
+func (w *world) saw(e Event, before Machine) {
+	in := before.State
+	if in == Finding {
+		in = before.Noted
+	}
+	switch w.m.State {
+	case Cutting, Terminating, Killing:
+		if in == Serving || in == Holding || in == Draining {
+			w.judgeEnd()
+		}
+	default:
+	}
+	in = before.State
+	watching := in == Warming || in == Serving || in == Holding || in == Draining || in == Cutting
+	if e.Kind == EventExited && e.Life == w.m.Life && watching && e.Exit.Unasked {
+		w.crashed = e.Life
+	}
+}
+
+func (w *world) frozen() bool { return w.now < w.freeze.Until }
+
+// judgeEnd is for the moment in which a life that served is given up. A freeze forbids it, and so does mode observe, if no person
+// asked.
+func (w *world) judgeEnd() {
+	life := w.m.Life
+	switch p := w.procs[life]; {
+	case !p.main || w.leave:
+	case w.frozen() && !w.stop:
+		w.fail("life %d was given up while it is frozen", life)
+	case w.observe && !w.asked[life]:
+		w.fail("life %d was given up in mode observe, and nobody asked", life)
 	}
 }
 
@@ -245,6 +312,10 @@ func (w *world) launch(life Life) {
 	if w.stop || w.leave {
 		w.fail("life %d was launched against people's wish", life)
 	}
+	if w.frozen() && w.freeze.All && w.crashed != 0 && w.crashed == life-1 && !w.started {
+		w.fail("life %d was launched after a crash while it is frozen with --all", life)
+	}
+	w.started = false
 	if w.chance(15) {
 		w.post(Event{Kind: EventStartFailed, Life: life, Why: "no such file"})
 		return
@@ -299,6 +370,9 @@ func (w *world) openGate(life Life, p *proc) {
 	if w.stop || w.leave {
 		w.fail("the gate was opened for life %d against people's wish", life)
 	}
+	if w.drained {
+		w.fail("the gate was opened for life %d against a person's drain", life)
+	}
 	if g.leaving {
 		return
 	}
@@ -310,6 +384,7 @@ func (w *world) openGate(life Life, p *proc) {
 	p.opened, p.cutting = true, false
 	delete(w.mayCutNow, life)
 	delete(w.grave, life)
+	delete(w.asked, life)
 }
 
 func (w *world) hold(f Effect) {
@@ -368,6 +443,7 @@ func (w *world) forgetLives() {
 			delete(w.mayCutNow, life)
 			delete(w.grave, life)
 			delete(w.drainSince, life)
+			delete(w.asked, life)
 		}
 	}
 }
@@ -414,6 +490,9 @@ func (w *world) warmup(life Life, p *proc) {
 func (w *world) person(kind EventKind) Event {
 	w.asks++
 	e := Event{Kind: kind, Ask: w.asks, Now: w.chance(50), By: "uid 0"}
+	if kind == EventFreeze {
+		e.For, e.All, e.Why = time.Duration(1+w.rng.IntN(120))*time.Second, w.chance(50), "a benchmark"
+	}
 	if kind == EventRestart {
 		reasons := []health.Reason{health.Operator, health.Operator, health.Config, health.MemoryLimit, health.Unhealthy, health.Age}
 		e.Reason = reasons[w.rng.IntN(len(reasons))]

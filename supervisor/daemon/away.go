@@ -31,12 +31,16 @@ type away struct {
 	why   atomic.Pointer[string] // it is away; nil: it isn't
 }
 
-func newAway(d *daemon) *away {
+func newAway(d *daemon) (*away, error) {
 	to := d.workerAt()
-	return &away{
-		Fixed: supervisor.NewFixed(d.gateway, d.Drain), to: to, probe: d.probe(to.Network, to.Address),
-		lost: make(chan struct{}, 1), log: d.Log,
+	fixed, err := supervisor.NewFixed(d.gateway, d.Drain, d.arena.Machine(), monotonic)
+	if err != nil {
+		return nil, err
 	}
+	return &away{
+		Fixed: fixed, to: to, probe: d.probe(to.Network, to.Address),
+		lost: make(chan struct{}, 1), log: d.Log,
+	}, nil
 }
 
 // failed is told by the relay's lanes.

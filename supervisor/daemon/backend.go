@@ -65,7 +65,7 @@ func (b backend) Status() admin.Status {
 			Open: traffic.Streams, OldestMS: traffic.Oldest.Milliseconds(), Outcomes: traffic.Counts.Outcomes, Cuts: traffic.Counts.Cuts,
 		},
 		Mode: string(b.Mode), WouldRestart: named(life.Would),
-		Restarts: life.Restarts, LastError: life.LastError,
+		Restarts: life.Counts.All(), LastError: life.LastError,
 		Ahead: admin.AheadOf(traffic.Streams, traffic.Oldest, b.Drain, life.Warmup),
 	}
 	if len(b.Command) == 0 {

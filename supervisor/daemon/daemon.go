@@ -69,6 +69,12 @@ type life interface {
 	Hurry()
 	Drained(supervisor.Life)
 	Restart(context.Context, supervisor.RestartOptions) (supervisor.Asked, error)
+	Stop(ctx context.Context, by string, now bool) (supervisor.Asked, error)
+	Start(ctx context.Context, by string) (supervisor.Asked, error)
+	Drain(ctx context.Context, by string) (supervisor.Asked, error)
+	Open(ctx context.Context, by string) (supervisor.Asked, error)
+	Freeze(context.Context, supervisor.FreezeOptions) (supervisor.Asked, error)
+	Unfreeze(ctx context.Context, by string) (supervisor.Asked, error)
 	Follow(ctx context.Context, id, after int64) (supervisor.Restart, error)
 	Status() supervisor.Status
 }

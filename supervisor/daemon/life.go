@@ -22,7 +22,11 @@ import (
 // buildLife makes what manages the worker.
 func (d *daemon) buildLife() error {
 	if len(d.Command) == 0 {
-		d.life = newAway(d)
+		away, err := newAway(d)
+		if err != nil {
+			return err
+		}
+		d.life = away
 		return nil
 	}
 	driver, err := d.buildDriver()
