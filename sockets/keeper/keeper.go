@@ -37,6 +37,7 @@ const (
 	OutputWriteFD = 109 // the worker's stdout and stderr, blocking; open here too, so that our death is no EPIPE
 	LifeFD        = 110 // the pidfd of the life
 	MoreFrontsFD  = 111 // the second front's listener; the other fronts' follow
+	FoundingFD    = 115 // what the first runner was told and found: see Founding
 
 	EndFixed = 116 // the first number behind them; those in between are spare
 )

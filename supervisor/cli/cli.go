@@ -61,14 +61,14 @@ worker, and it restarts the worker, or is itself killed and replaced, without cu
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(newRun(stderr, h), newStatus(h), newRestart(h), newVersion(), newSim(stderr), newDemo())
+	root.AddCommand(newRun(stderr, h), newConfig(h), newStatus(h), newRestart(h), newVersion(), newSim(stderr), newDemo())
 
 	c, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitDone
 	}
 	if !began {
-		err = usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+		err = usageError{fmt.Errorf("%s; see %s --help", config.Redact(err.Error()), c.CommandPath())}
 	}
 	fmt.Fprintf(stderr, "%s: %v\n", program, err)
 	return exitCode(err)

@@ -103,7 +103,7 @@ func TestWhatIsWrongIsSaidOnceAndClearly(t *testing.T) {
 	}{
 		{"frobnicate", exitUsage, "unknown command \"frobnicate\" for \"autoglm-sidecar\"; see autoglm-sidecar --help\n"},
 		{"run --drian 3s", exitUsage, "unknown flag: --drian; see autoglm-sidecar run --help\n"},
-		{"run --drain 3", exitUsage, "invalid argument \"3\" for \"--drain\" flag: time: missing unit in duration \"3\"; see autoglm-sidecar run --help\n"},
+		{"run --drain 3", exitUsage, "invalid argument \"3\" for \"--drain\" flag: has no unit; write 3s if seconds are meant; see autoglm-sidecar run --help\n"},
 		{"status now", exitUsage, "unknown command \"now\" for \"autoglm-sidecar status\"; see autoglm-sidecar status --help\n"},
 		{"run vllm serve M --uds {socket}", exitUsage, "the worker's command comes after --; type: autoglm-sidecar run -- vllm …\n"},
 		{"run vllm serve M --api-key CANARY", exitUsage, "the worker's command comes after --; type: autoglm-sidecar run -- vllm …\n"},
@@ -116,7 +116,7 @@ func TestWhatIsWrongIsSaidOnceAndClearly(t *testing.T) {
 		},
 		{
 			"run --drain 0s --max-connections 0 --upstream :1", exitUsage,
-			"2 settings are wrong:\n  --drain 0s: must be longer than 0\n  --max-connections 0: must be between 1 and 65536\n",
+			"2 settings are wrong:\n  --drain 0: must be longer than 0\n  --max-connections 0: must be between 1 and 65536\n",
 		},
 		{"status", exitNotRunning, tried},
 		{"restart", exitNotRunning, tried},

@@ -92,16 +92,9 @@ func programOf(word string) string {
 	return filepath.Base(word)
 }
 
-// runs reports whether the command starts the engine: by its own name, or as a module of an interpreter.
-func (s Settings) runs(engine string) bool {
-	return filepath.Base(s.Command[0]) == engine || slices.ContainsFunc(s.Command, func(word string) bool {
-		return word == engine || strings.HasPrefix(word, engine+".")
-	})
-}
-
 // Line returns what to type: the options as typed, more of them, and a command or an Excerpt of one.
 func (s Settings) Line(command []string, more ...string) string {
-	words := slices.Concat([]string{"autoglm-sidecar", "run"}, s.Typed, more)
+	words := slices.Concat([]string{"autoglm-sidecar", "run"}, RedactCommand(s.Typed), more)
 	if len(command) > 0 {
 		words = slices.Concat(words, []string{"--"}, command)
 	}

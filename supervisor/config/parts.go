@@ -130,3 +130,8 @@ func DefaultParts() Run {
 func DefaultFront(listen string) Front {
 	return Front{Listen: listen, EarlyAfter: 20 * time.Second, Forwarded: ForwardedForX}
 }
+
+// DefaultPulseProbe is a question of which nothing was said but that there is one.
+func DefaultPulseProbe() PulseProbe {
+	return PulseProbe{Kind: "tcp", Interval: 10 * time.Second, Timeout: 5 * time.Second, Jitter: 0.1, Rise: 2, Fall: 3}
+}

@@ -2,8 +2,11 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	osuser "os/user"
 	"path/filepath"
+	"strconv"
 )
 
 // Host is what the places of files depend on.
@@ -11,12 +14,50 @@ type Host struct {
 	UID    int
 	Getenv func(string) string
 	Root   string // what the system's directories lie below; empty: /
+	// Account looks a user up by its name; nil: nobody is looked up.
+	Account func(name string) (Account, error)
+}
+
+// Account is a user of this machine.
+type Account struct {
+	Name   string
+	UID    int
+	GID    int
+	Groups []int // further ones
+	Home   string
 }
 
 func (h Host) system(dir string) string { return filepath.Join("/", h.Root, dir) }
 
 // ThisHost returns the Host of this process.
-func ThisHost() Host { return Host{UID: os.Geteuid(), Getenv: os.Getenv} }
+func ThisHost() Host { return Host{UID: os.Geteuid(), Getenv: os.Getenv, Account: lookUpAccount} }
+
+// lookUpAccount asks /etc/passwd and /etc/group: a static program has nobody else to ask.
+func lookUpAccount(name string) (Account, error) {
+	u, err := osuser.Lookup(name)
+	if err != nil {
+		return Account{}, errors.New("there is no such user on this machine (in /etc/passwd)")
+	}
+	groups, err := u.GroupIds()
+	if err != nil {
+		return Account{}, fmt.Errorf("look up its groups: %w", err)
+	}
+	a := Account{Name: u.Username, Home: u.HomeDir}
+	if a.UID, err = strconv.Atoi(u.Uid); err != nil {
+		return Account{}, fmt.Errorf("its number: %w", err)
+	}
+	if a.GID, err = strconv.Atoi(u.Gid); err != nil {
+		return Account{}, fmt.Errorf("its group's number: %w", err)
+	}
+	for _, group := range groups {
+		n, err := strconv.Atoi(group)
+		if err != nil {
+			return Account{}, fmt.Errorf("a group's number: %w", err)
+		}
+		a.Groups = append(a.Groups, n)
+	}
+	return a, nil
+}
 
 // The directories of a sidecar that runs as root, as systemd's RuntimeDirectory= and StateDirectory= name them.
 const (
@@ -37,7 +78,7 @@ func (h Host) runtimeDir() (string, error) {
 	return "", errors.New("is needed: not root, and XDG_RUNTIME_DIR is not set, so there is no runtime directory; write --control PATH")
 }
 
-func controlPath(s Settings, h Host) (string, error) {
+func controlPath(s Settings, r Run, h Host) (string, error) {
 	path := s.Control
 	if path == "" {
 		dir, err := h.runtimeDir()
@@ -51,7 +92,7 @@ func controlPath(s Settings, h Host) (string, error) {
 		return "", err
 	}
 	// {socket} lies beside the control socket and has the longer name.
-	_, err = socketPath(Run{Name: s.Name, Control: path}.WorkerSocket())
+	_, err = socketPath(Run{Name: s.Name, Control: path, User: r.User}.WorkerSocket())
 	return path, err
 }
 

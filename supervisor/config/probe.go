@@ -3,12 +3,15 @@ package config
 import (
 	"errors"
 	"strings"
+	"time"
 )
 
 // Probe is the question that tells whether a worker is ready.
 type Probe struct {
 	Kind string // "tcp": it accepts a connection; "http": it answers GET Path with 2xx
 	Path string // begins with /; http only
+	// Timeout is how long an answer may take.
+	Timeout time.Duration
 }
 
 // String returns the probe as a person writes it.

@@ -2,12 +2,14 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // Problem is one setting that is wrong.
 type Problem struct {
-	Setting string   // as a person writes it: --listen, COMMAND
+	At      Position // where it stands in the file, if it does
+	Setting string   // as a person writes it: --listen, COMMAND, limits.idle
 	Text    string   // what is wrong with it
 	Type    []string // lines to type instead, where they are known; any one of them will do
 }
@@ -30,7 +32,13 @@ func (p Problems) Error() string {
 
 // String returns the problem and what to type instead: at the end of the line, or one a line where there is a choice.
 func (p Problem) String() string {
-	text := p.Setting + " " + p.Text
+	text := p.Text
+	if p.Setting != "" {
+		text = p.Setting + " " + text
+	}
+	if p.At != (Position{}) {
+		text = p.At.String() + ": " + text
+	}
 	switch len(p.Type) {
 	case 0:
 		return text
@@ -41,21 +49,57 @@ func (p Problem) String() string {
 	}
 }
 
+// sort puts what stands in the file first, in the file's order.
+func (p Problems) sort() {
+	slices.SortStableFunc(p, func(a, b Problem) int {
+		switch inFile, otherInFile := a.At.File != "", b.At.File != ""; {
+		case inFile && otherInFile:
+			return a.At.Line<<16 + min(a.At.Column, 1<<15) - (b.At.Line<<16 + min(b.At.Column, 1<<15))
+		case inFile:
+			return -1
+		case otherInFile:
+			return 1
+		default:
+			return 0
+		}
+	})
+}
+
+// judge gathers what is wrong with settings, and names each as the person wrote it: by its place in the file, by its
+// flag, or where nobody wrote it by the flag that would say it.
+type judge struct {
+	s *Settings
+	p Problems
+}
+
 // add notes what a parser said of the value of a setting, if it said anything.
-func (p *Problems) add(setting, value string, err error) {
-	if err == nil {
+func (j *judge) add(path, value string, err error) {
+	if err != nil {
+		j.addf(path, value, "%s", Redact(err.Error()))
+	}
+}
+
+func (j *judge) addf(path, value, format string, args ...any) {
+	j.advise(path, value, fmt.Sprintf(format, args...))
+}
+
+// advise is addf with lines to type instead. Of what can't be read already nothing more is said.
+func (j *judge) advise(path, value, text string, lines ...string) {
+	if j.s.isBad(path) {
 		return
 	}
-	if value != "" {
-		setting += fmt.Sprintf(" %q:", value)
+	setting := shownSetting(j.s.called(path), value)
+	if value != "" && !isText(path) {
+		setting = j.s.called(path) + " " + value + ":" // a time, a size, a number
 	}
-	*p = append(*p, Problem{Setting: setting, Text: err.Error()})
+	j.p = append(j.p, Problem{At: j.s.position(path), Setting: setting, Text: text, Type: lines})
 }
 
-func (p *Problems) addf(setting, format string, args ...any) {
-	*p = append(*p, Problem{Setting: setting, Text: fmt.Sprintf(format, args...)})
-}
-
-func (p *Problems) advise(setting, text string, lines ...string) {
-	*p = append(*p, Problem{Setting: setting, Text: text, Type: lines})
+// as writes a setting with another value, in the way in which it was said.
+func (j *judge) as(path, value string) string {
+	if setting := j.s.called(path); strings.HasPrefix(setting, "-") {
+		return setting + " " + value
+	} else {
+		return setting + ": " + value
+	}
 }

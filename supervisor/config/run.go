@@ -2,9 +2,10 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
+	"reflect"
 	"regexp"
-	"slices"
 	"time"
 )
 
@@ -12,6 +13,7 @@ import (
 type Run struct {
 	Name     string
 	Mode     Mode
+	Engine   Engine
 	Fronts   []Front // at least one
 	Upstream Address // zero: each life gets a free port, where Command has {port}
 	// Control is the absolute path of the control socket. Worker sockets ({socket}) lie in the same directory.
@@ -32,55 +34,81 @@ type Run struct {
 	Pulse         Pulse
 	// Command is empty where somebody else runs the worker. Where Upstream is zero Fill puts a life's port into it; else
 	// it has no placeholders any more.
-	Command []string
+	Command     []string
+	User        Account           // whom the worker runs as; without a name: as we do
+	Environment map[string]string // of the worker, beside ours: see WorkerEnvironment
+	MemoryShare float64           // of each GPU; 0: not said
+
+	// Notes are what a person should know of these settings, though they are good.
+	Notes []string
+	// Shown are the settings as `config show` shows them.
+	Shown Shown
 }
 
 // RuntimeDir is the directory of the control socket and of the worker's sockets.
 func (r Run) RuntimeDir() string { return filepath.Dir(r.Control) }
 
-// WorkerSocket is the path that {socket} stands for in the command, unless --upstream names another.
-func (r Run) WorkerSocket() string { return filepath.Join(r.RuntimeDir(), r.Name+".worker.sock") }
+// WorkerSocket is the path that {socket} stands for in the command, unless --upstream names another. A worker that runs as
+// another user has a directory for it, since the runtime directory is ours alone to write to.
+func (r Run) WorkerSocket() string {
+	if r.User.Name != "" {
+		return filepath.Join(r.RuntimeDir(), r.Name+".worker", "worker.sock")
+	}
+	return filepath.Join(r.RuntimeDir(), r.Name+".worker.sock")
+}
+
+// note adds what a person should know about a setting.
+func (r *Run) note(s Settings, path, text string) {
+	note := s.called(path) + ": " + text
+	if at := s.position(path); at != (Position{}) {
+		note = at.String() + ": " + note
+	}
+	r.Notes = append(r.Notes, note)
+}
 
 var namePattern = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 
 // Resolve judges the settings as a whole for a process on host h. A wrong setting gives an error of type Problems
 // that holds all of them; the Run is then of no use.
 func (s Settings) Resolve(h Host) (Run, error) {
-	var p Problems
-	r := DefaultParts()
-	r.Name = s.Name
-	r.Drain, r.StartDeadline, r.StopGrace, r.Heartbeat = s.Drain, s.StartDeadline, s.StopGrace, s.Heartbeat
-	r.Limits.Connections = s.MaxConnections
-	r.Command = slices.Clone(s.Command)
+	if s.broken {
+		return Run{}, s.wrong
+	}
+	s = s.clone()
+	preset := s.applyPresets()
+	j := &judge{s: &s, p: append(Problems(nil), s.wrong...)}
+	keys().judge("", reflect.ValueOf(&s).Elem(), j.add)
 
-	nameGood := CheckName(s.Name) == nil
-	p.add("--name", s.Name, CheckName(s.Name))
-	r.Fronts = s.judgeFronts(&p)
-	if s.HTTP != HTTPOff && s.HTTP != "" {
-		p.add("--http", s.HTTP, checkListen(s.HTTP))
+	r := Run{
+		Name: s.Name, Mode: s.Mode, Engine: s.engine(), Drain: s.Drain, StartDeadline: s.StartDeadline, StopGrace: s.StopGrace,
+		Heartbeat: s.Heartbeat, Ready: s.Ready, Queue: s.Queue, Replay: s.Replay, Limits: s.Limits, Pulse: s.Pulse,
+		Command: s.Command, Environment: s.Environment, MemoryShare: s.MemoryShare,
+	}
+	r.Fronts = s.judgeFronts(j)
+	if s.HTTP != HTTPOff {
 		r.HTTP = s.HTTP
 	}
-
-	var err error
-	r.Probe, err = ParseProbe(s.Probe)
-	p.add("--probe", s.Probe, err)
-	s.judgeTimes(&p, &r)
-	if s.MaxConnections < 1 || s.MaxConnections > MostConnections {
-		p.addf("--max-connections", "%d: must be between 1 and %d", s.MaxConnections, MostConnections)
-	}
-
-	if nameGood { // else each path would only repeat the name's fault
-		r.Control, err = controlPath(s, h)
-		p.add("--control", s.Control, err)
+	r.Probe, _ = ParseProbe(s.Probe) // judged by its key
+	r.Probe.Timeout = s.ProbeTimeout
+	s.judgeUser(j, &r, h)
+	if CheckName(s.Name) == nil { // else each path would only repeat the name's fault
+		var err error
+		r.Control, err = controlPath(s, r, h)
+		j.add("control", s.Control, err)
 		r.State, err = stateDir(s, h)
-		p.add("--state", s.State, err)
+		j.add("state", s.State, err)
 	}
-	s.judgeWorker(&p, &r)
-	s.judgeDoors(&p, &r)
+	s.judgeWorker(j, &r)
+	s.judgeMemory(j, &r)
+	s.judgeHold(j, &r)
+	s.judgePulse(j)
+	s.judgeDoors(j, &r)
 
-	if len(p) > 0 {
-		return Run{}, p
+	if len(j.p) > 0 {
+		j.p.sort()
+		return Run{}, j.p
 	}
+	r.Shown = s.show(r, preset)
 	return r, nil
 }
 
@@ -92,47 +120,60 @@ func CheckName(name string) error {
 	return nil
 }
 
-func (s Settings) judgeTimes(p *Problems, r *Run) {
-	for _, t := range []struct {
-		setting string
-		d       time.Duration
-	}{
-		{"--drain", s.Drain},
-		{"--start-deadline", s.StartDeadline},
-		{"--stop-grace", s.StopGrace},
-	} {
-		if t.d <= 0 {
-			p.addf(t.setting, "%v: must be longer than 0", t.d)
-		}
+// judgeHold works out how long a stream waits at most. A hold that is over before a restart can be is refused: each restart
+// would refuse those who wait for it.
+func (s Settings) judgeHold(j *judge, r *Run) {
+	restart := s.Drain + s.StartDeadline
+	d, auto, err := parseHold(s.Hold)
+	switch {
+	case err != nil: // told already
+	case auto:
+		r.Hold = restart
+	case d == 0, d >= restart, len(r.Command) == 0:
+		r.Hold = d
+	default:
+		j.addf("hold", s.Hold, "is shorter than drain + start deadline (%s + %s), so a restart may refuse streams that wait for it; write auto, %s or longer, or 0 to refuse at once",
+			shortSpan(s.Drain), shortSpan(s.StartDeadline), shortSpan(restart))
 	}
-	if s.Heartbeat != 0 && s.Heartbeat < leastHeartbeat {
-		p.addf("--heartbeat", "%v: must be 0 (none) or at least %v", s.Heartbeat, leastHeartbeat)
-	}
+}
 
-	if s.Hold == HoldAuto {
-		r.Hold = s.Drain + s.StartDeadline
+// judgeUser finds out who the worker's user is.
+func (s Settings) judgeUser(j *judge, r *Run, h Host) {
+	const key = "worker.user"
+	if s.User == "" {
 		return
 	}
-	d, err := time.ParseDuration(s.Hold)
-	if err != nil || d < 0 {
-		p.addf("--hold", "%q: must be auto (drain + start deadline), 0 (refuse at once) or a time as in 90s", s.Hold)
+	r.User = Account{Name: s.User}
+	switch {
+	case h.UID != 0:
+		j.addf(key, s.User, "only root can run a worker as somebody else; leave it away, or run the sidecar as root")
+	case h.Account == nil:
+	default:
+		account, err := h.Account(s.User)
+		if err != nil {
+			j.add(key, s.User, err)
+			return
+		}
+		r.User = account
 	}
-	r.Hold = d
+	if len(s.Command) == 0 && !j.s.isBad(commandKey) {
+		j.addf(key, s.User, "there is no command to run as somebody: the worker is somebody else's")
+	}
 }
 
 // judgeWorker finds out where the worker will listen: an address that was given, or a placeholder in the command.
-func (s Settings) judgeWorker(p *Problems, r *Run) {
+func (s Settings) judgeWorker(j *judge, r *Run) {
+	const upstream = "worker.upstream"
 	port, socket := Placeholders(s.Command)
 	if s.Upstream != "" {
 		var err error
 		r.Upstream, err = ParseAddress(s.Upstream)
 		switch {
-		case err != nil:
-			p.add("--upstream", s.Upstream, err)
+		case err != nil: // told by its key
 		case port && r.Upstream.Network != "tcp":
-			p.addf("COMMAND", "has {port}, but --upstream %s is a socket; write {socket}, or leave --upstream away", s.Upstream)
+			j.addf(commandKey, "", "has {port}, but %s is a socket; write {socket}, or leave %s away", j.as(upstream, s.Upstream), s.called(upstream))
 		case socket && r.Upstream.Network != "unix":
-			p.addf("COMMAND", "has {socket}, but --upstream %s is a port; write {port}, or leave --upstream away", s.Upstream)
+			j.addf(commandKey, "", "has {socket}, but %s is a port; write {port}, or leave %s away", j.as(upstream, s.Upstream), s.called(upstream))
 		default:
 			r.Command = Fill(s.Command, r.Upstream)
 		}
@@ -140,18 +181,36 @@ func (s Settings) judgeWorker(p *Problems, r *Run) {
 	}
 
 	switch {
+	case j.s.isBad(commandKey), j.s.isBad(upstream): // what it would have been nobody knows
 	case len(s.Command) == 0:
-		p.advise("--upstream", "there is no worker to relay to",
+		j.advise(upstream, "", "there is no worker to relay to",
 			s.Line(nil, "--upstream", "127.0.0.1:8001"),
 			s.Line([]string{"vllm", "serve", "MODEL", "--uds", socketWord}))
 	case port && socket:
-		p.addf("COMMAND", "has both %s and %s: leave the one that clients' streams shall go to", portWord, socketWord)
+		j.addf(commandKey, "", "has both %s and %s: leave the one that clients' streams shall go to", portWord, socketWord)
 	case !port && !socket:
-		p.advise("COMMAND", "does not say where the worker shall listen: it has neither {port} nor {socket}, and there is no --upstream",
+		j.advise(commandKey, "", fmt.Sprintf("does not say where the worker shall listen: it has neither {port} nor {socket}, and there is no %s", s.called(upstream)),
 			s.whereLines()...)
 	case socket:
 		r.Upstream = Address{Network: "unix", Addr: r.WorkerSocket()}
 		r.Command = Fill(s.Command, r.Upstream)
+	}
+}
+
+// judgePulse looks at each probe as a whole.
+func (s Settings) judgePulse(j *judge) {
+	for i, p := range s.Pulse.Probes {
+		at := element("pulse.probes", i)
+		switch {
+		case p.Kind == "exec" && len(p.Command) == 0:
+			j.addf(below(at, "command"), "", "is what an exec probe runs, and there is none")
+		case p.Kind != "exec" && len(p.Command) > 0:
+			j.addf(below(at, "command"), "", "is of exec probes only, and this one is %s", p.Kind)
+		case p.Kind == "http" && p.Path == "":
+			j.addf(below(at, "path"), "", "is what an http probe asks for, and there is none; write path: /health")
+		case p.Timeout > p.Interval && p.Interval > 0:
+			j.addf(below(at, "timeout"), shortSpan(p.Timeout), "is longer than the interval (%s): a question is asked when the one before has been answered", shortSpan(p.Interval))
+		}
 	}
 }
 
@@ -162,4 +221,38 @@ func checkListen(text string) error {
 		return err
 	}
 	return checkHost(a.host)
+}
+
+func checkHTTP(text string) error {
+	if text == HTTPOff || text == "" {
+		return nil
+	}
+	return checkListen(text)
+}
+
+func checkUpstream(text string) error {
+	if text == "" {
+		return nil
+	}
+	_, err := ParseAddress(text)
+	return err
+}
+
+func checkProbe(text string) error {
+	if text == ProbeAuto {
+		return nil
+	}
+	_, err := ParseProbe(text)
+	return err
+}
+
+// checkPath judges a path, or the end of one, as it stands in a request.
+func checkPath(text string) error {
+	if text == "" {
+		return nil
+	}
+	if _, err := ParseProbe("http:" + text); err != nil {
+		return errors.New("must begin with one / and be written in ASCII, without spaces and #")
+	}
+	return nil
 }

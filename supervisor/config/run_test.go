@@ -40,7 +40,10 @@ func TestDefaultsAreGood(t *testing.T) {
 	want.Drain, want.Hold = 2*time.Minute, 17*time.Minute
 	want.StartDeadline, want.StopGrace = 15*time.Minute, 30*time.Second
 	want.Heartbeat = 10 * time.Second
-	want.Probe = Probe{Kind: "tcp"}
+	want.Probe = Probe{Kind: "tcp", Timeout: 10 * time.Second}
+	want.Engine = Generic
+	want.Limits.WorkerIdle = time.Second
+	got.Shown = Shown{}
 	want.State = "/var/lib/autoglm-sidecar/default"
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("defaults (-want +got):\n%s", d)
@@ -91,9 +94,9 @@ func TestEachRuleIsToldWithWhatToWrite(t *testing.T) {
 		{func(s *Settings) { s.Upstream = "127.0.0.1:0" }, `"0" is no port`},
 		{func(s *Settings) { s.Upstream = "localhost:8000" }, `is what --listen :8000 accepts on`},
 		{func(s *Settings) { s.Listen, s.Upstream = []string{"10.0.0.7:80"}, "10.0.0.7:80" }, `would go round for ever`},
-		{func(s *Settings) { s.Drain = 0 }, `--drain 0s: must be longer than 0`},
+		{func(s *Settings) { s.Drain = 0 }, `--drain 0: must be longer than 0`},
 		{func(s *Settings) { s.StartDeadline = -1 }, `--start-deadline -1ns: must be longer than 0`},
-		{func(s *Settings) { s.StopGrace = 0 }, `--stop-grace 0s: must be longer than 0`},
+		{func(s *Settings) { s.StopGrace = 0 }, `--stop-grace 0: must be longer than 0`},
 		{func(s *Settings) { s.Heartbeat = time.Millisecond }, `--heartbeat 1ms: must be 0 (none) or at least 100ms`},
 		{func(s *Settings) { s.Hold = "long" }, `--hold "long": must be auto (drain + start deadline), 0 (refuse at once) or a time`},
 		{func(s *Settings) { s.Hold = "-1s" }, `--hold "-1s"`},
@@ -101,8 +104,8 @@ func TestEachRuleIsToldWithWhatToWrite(t *testing.T) {
 		{func(s *Settings) { s.Probe = "http://127.0.0.1/health" }, `http: is followed by a path only`},
 		{func(s *Settings) { s.Probe = "http:/a b" }, `without spaces`},
 		{func(s *Settings) { s.Probe = "http:/a\r\nX: y" }, `without spaces`},
-		{func(s *Settings) { s.MaxConnections = 0 }, `--max-connections 0: must be between 1 and 65536`},
-		{func(s *Settings) { s.MaxConnections = 1 << 20 }, `--max-connections 1048576`},
+		{func(s *Settings) { s.Limits.Connections = 0 }, `--max-connections 0: must be between 1 and 65536`},
+		{func(s *Settings) { s.Limits.Connections = 1 << 20 }, `--max-connections 1048576`},
 		{func(s *Settings) { s.Control = long }, `has 111 bytes`},
 		// The worker's socket lies beside it, under a longer name.
 		{func(s *Settings) { s.Control = long[:100] + "/c" }, `.worker.sock has 120 bytes`},
@@ -125,7 +128,7 @@ func TestEachRuleIsToldWithWhatToWrite(t *testing.T) {
 
 func TestAllProblemsAreToldAtOnce(t *testing.T) {
 	s := Defaults()
-	s.Name, s.Listen, s.Drain, s.Probe, s.MaxConnections = "A", []string{"x"}, 0, "udp", -1
+	s.Name, s.Listen, s.Drain, s.Probe, s.Limits.Connections = "A", []string{"x"}, 0, "udp", -1
 	_, err := s.Resolve(root)
 	problems, _ := errors.AsType[Problems](err)
 	var settings []string
@@ -133,7 +136,7 @@ func TestAllProblemsAreToldAtOnce(t *testing.T) {
 		name, _, _ := strings.Cut(p.Setting, " ")
 		settings = append(settings, name)
 	}
-	want := []string{"--name", "--listen", "--probe", "--drain", "--max-connections", "--upstream"}
+	want := []string{"--name", "--probe", "--drain", "--max-connections", "--listen", "--upstream"}
 	if d := cmp.Diff(want, settings); d != "" {
 		t.Errorf("settings told (-want +got):\n%s\n%v", d, err)
 	}

@@ -126,6 +126,8 @@ func obey(command string, info keeper.Info, random uint64, dumpable int, strays 
 		occupy(must(strconv.Atoi(rest)))
 	case "output":
 		output()
+	case "find":
+		say("found %s", must(keeper.Founding(func() ([]byte, error) { return []byte(rest), nil })))
 	case "kinds":
 		kinds(rest)
 	case "worker":
