@@ -26,7 +26,7 @@ var rooms = []struct {
 
 	// The only room where all others meet.
 	{"supervisor/daemon", `supervisor/admin supervisor/config supervisor/ledger supervisor/driver/child supervisor
-		health health/probe sockets sockets/arena sockets/gate sockets/keeper sockets/kernel sockets/relay`},
+		health health/rules health/probe sockets sockets/arena sockets/gate sockets/keeper sockets/kernel sockets/relay`},
 
 	// They judge the program from outside, so they share nothing with it that could be wrong in both.
 	{"supervisor/demo", "supervisor/check"},
@@ -40,6 +40,8 @@ var rooms = []struct {
 	{"supervisor/driver/child", "supervisor health/probe sockets/tcpdiag"},
 	{"supervisor", "health"},
 
+	// The only room that knows both sides: what instruments say, and what it means.
+	{"health/rules", "health health/probe"},
 	{"health", ""},
 	{"health/probe", ""},
 

@@ -1,3 +1,6 @@
 package probe
 
-var MetItself = metItself
+var (
+	MetItself = metItself
+	HasToken  = hasToken
+)

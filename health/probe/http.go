@@ -19,16 +19,13 @@ const (
 // HTTP asks GET path, over "tcp" or "unix". An answer with a status of 200 to 299 that comes whole passes; a redirect
 // is not followed, since what it leads to is not this server's health. Of a long body only the first 64 KiB must come.
 func HTTP(network, address, path string) Probe {
-	host := address
-	if network == "unix" {
-		host = "localhost"
-	}
+	host := hostOf(network, address)
 	return func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host+path, nil)
 		if err != nil {
 			return fmt.Errorf("ask for %s: %w", path, err)
 		}
-		req.Header.Set("User-Agent", "autoglm-sidecar")
+		req.Header.Set("User-Agent", userAgent)
 		req.Close = true
 
 		conn, err := dial(ctx, network, address)
@@ -41,11 +38,23 @@ func HTTP(network, address, path string) Probe {
 		if err := req.Write(conn); err != nil {
 			return noAnswer(ctx, err)
 		}
-		return readAnswer(ctx, bufio.NewReader(io.LimitReader(conn, mostAnswer)), req)
+		return readAnswer(ctx, bufio.NewReader(io.LimitReader(conn, mostAnswer)), req, io.Discard)
 	}
 }
 
-func readAnswer(ctx context.Context, r *bufio.Reader, req *http.Request) error {
+// userAgent is how a worker's log knows us.
+const userAgent = "autoglm-sidecar"
+
+// hostOf is what a request to that address has for its Host.
+func hostOf(network, address string) string {
+	if network == "unix" {
+		return "localhost"
+	}
+	return address
+}
+
+// readAnswer reads a whole answer, its body, or the beginning of a long one, into body.
+func readAnswer(ctx context.Context, r *bufio.Reader, req *http.Request, body io.Writer) error {
 	answer, err := http.ReadResponse(r, req)
 	for err == nil && answer.StatusCode < 200 { // 1xx: the answer is still to come (RFC 9110, 15.2)
 		answer, err = http.ReadResponse(r, req)
@@ -57,7 +66,7 @@ func readAnswer(ctx context.Context, r *bufio.Reader, req *http.Request) error {
 	if answer.StatusCode > 299 {
 		return &StatusError{Code: answer.StatusCode}
 	}
-	if _, err := io.CopyN(io.Discard, answer.Body, mostBody); err != nil && err != io.EOF {
+	if _, err := io.CopyN(body, answer.Body, mostBody); err != nil && err != io.EOF {
 		return noAnswer(ctx, err)
 	}
 	return nil

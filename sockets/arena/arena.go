@@ -74,6 +74,7 @@ type header struct {
 	mark    Mark
 	fronts  [MaxFronts]front
 	ends    endsHead
+	pulse   Pulse
 }
 
 type machine struct {

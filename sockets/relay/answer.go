@@ -114,6 +114,9 @@ func (l *lane) judgeAnswer(c *conn) (moved bool) {
 		}
 		moved = true
 	}
+	if c.told {
+		l.heard(c)
+	}
 	if moved && c.r.Phase == arena.Relay {
 		rewindIn(&c.r.Down, c.slot.Noted.DownTaken)
 		l.commit(c)
@@ -236,6 +239,7 @@ func (l *lane) answerBody(c *conn) bool {
 	case http1.Data:
 		data := in[piece.From:piece.To]
 		if !r.Has(arena.EventStream) {
+			c.told = c.told || len(data) > 0
 			c.sayData(data)
 			r.Down.Safe = r.Down.Out
 			break

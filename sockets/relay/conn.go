@@ -39,6 +39,10 @@ type conn struct {
 	judgeAt   int64 // when an answer that ended by the worker's FIN is believed
 	closeAt   int64 // when a lingering client is left
 
+	told    bool  // a piece of the answer's body has come since heard was called; see progress.go
+	spoken  bool  // one has come at all
+	heardAt int64 // when; until then, when the wait for it began
+
 	dropped kernel.Conn // to be closed once the record says so
 	left    int64       // life that the stream has left, to be told to the gate then
 }

@@ -141,6 +141,7 @@ func (l *lane) makeOpaque(c *conn) {
 
 // judge shows one whole event to the dialect, and says why the stream is to be cut there, if it is.
 func (c *conn) judge(event []byte) arena.Cause {
+	c.told = c.told || !isComment(event)
 	if !c.r.Has(arena.Judged) {
 		return arena.NoCause
 	}

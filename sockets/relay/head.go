@@ -295,6 +295,7 @@ func (l *lane) begin(c *conn, head []byte, life int64) {
 	}
 	l.commit(c)
 	c.connected, c.workerOut, c.workerIn, c.lifeGone, c.scanned, c.since = false, false, false, false, 0, l.now
+	l.unheard(c)
 }
 
 // connect ends the wait for the worker's connection. It says whether it stands.

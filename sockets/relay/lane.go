@@ -40,6 +40,8 @@ type lane struct {
 	gave      int64 // to clients, likewise
 	ready     []int // fronts at which somebody waits
 	turn      int   // the front whose turn is next
+	heardLife int64 // the latest life of which a stream got a byte; see progress.go
+	heardAt   int64
 
 	request  http1.Request  // of the head that was just parsed
 	response http1.Response // likewise
@@ -363,7 +365,9 @@ func (l *lane) attach(i int32) *conn {
 	*c = conn{
 		r: *l.arena.Committed(int(i)), slot: l.arena.Slot(int(i)), areas: l.arena.Areas(int(i)), index: i, seq: l.seq,
 		since: l.now, lastSent: l.now, lastToken: l.now, clientOut: true, worn: true, dropped: kernel.None,
+		heardAt: l.now,
 	}
+	c.spoken = hadSpoken(&c.r)
 	l.conns[i] = c
 	return c
 }

@@ -1,0 +1,267 @@
+package health
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Level is what the Judge concludes.
+type Level uint8
+
+// The levels.
+const (
+	Well     Level = iota
+	Degraded       // people should look; nobody is stopped for it
+	Sick           // a restart is asked for, with reason unhealthy
+	Stuck          // a restart is asked for, with reason hung
+)
+
+var levelNames = [...]string{Well: "well", Degraded: "degraded", Sick: "sick", Stuck: "hung"}
+
+// String gives the level's name.
+func (l Level) String() string {
+	if int(l) < len(levelNames) {
+		return levelNames[l]
+	}
+	return fmt.Sprintf("level(%d)", uint8(l))
+}
+
+// Reason is why a restart is asked for at this level; NoReason: none is.
+func (l Level) Reason() Reason {
+	switch l {
+	case Sick:
+		return Unhealthy
+	case Stuck:
+		return Hung
+	case Well, Degraded:
+	}
+	return NoReason
+}
+
+// Verdict is what the Judge concludes of one life at one moment.
+type Verdict struct {
+	Life  int64
+	Level Level
+	Why   string // of Sick and Stuck, in one line
+	// Vetoed says that it would be Sick or Stuck if no stream had got a byte of late.
+	Vetoed bool
+	// Suspect says that the life may hang: its Witness is to be asked.
+	Suspect  bool
+	Warnings []Warning // that people see, causes first
+}
+
+// Judge makes a verdict of signals. It is a value of one goroutine and knows no clock: each call is told the time, on a
+// clock that never goes back.
+type Judge struct {
+	veto  time.Duration
+	asked []Asked
+
+	life  int64
+	heard time.Duration // when a stream of the life last got a byte, or the life began
+	state map[string]*condition
+	codes map[Code]time.Duration // since when each is wrong
+}
+
+// condition is what the signals about one thing came to.
+type condition struct {
+	last   Signal
+	run    int           // signals in a row like the last, Bad or not
+	bad    bool          // Fall was reached, and Rise wasn't since
+	passed bool          // Rise was reached once in this life
+	since  time.Duration // of the run
+}
+
+// NewJudge returns a Judge of a life that nobody has seen yet. While any of its streams has got a byte within veto, the
+// verdict stops nobody.
+func NewJudge(veto time.Duration, asked ...Asked) *Judge {
+	j := &Judge{veto: veto, asked: asked}
+	j.Begin(0, 0)
+	return j
+}
+
+// Begin forgets all that was known, for a life that begins or that a new runner meets: what was counted before may be of
+// another worker. The first veto's time counts as if a byte had just come, so nothing is concluded in haste. Of the
+// probes in passed it is known that they have been well in this life.
+func (j *Judge) Begin(life int64, now time.Duration, passed ...string) {
+	j.life, j.heard = life, now
+	j.state = make(map[string]*condition, len(j.asked))
+	for _, a := range j.asked {
+		j.state[a.About] = &condition{passed: slices.Contains(passed, a.About)}
+	}
+	j.codes = map[Code]time.Duration{}
+}
+
+// Passed says whether a probe has been well in this life.
+func (j *Judge) Passed(about string) bool {
+	c, known := j.state[about]
+	return known && c.passed
+}
+
+// Life is the life that is judged; 0: none.
+func (j *Judge) Life() int64 { return j.life }
+
+// Heard is told when a stream of a life last got a byte.
+func (j *Judge) Heard(life int64, at time.Duration) {
+	if life == j.life {
+		j.heard = max(j.heard, at)
+	}
+}
+
+// Hear takes a signal. One of another life, or about what nobody was to ask, says nothing.
+func (j *Judge) Hear(s Signal, now time.Duration) {
+	c, known := j.state[s.About]
+	if !known || s.Life != j.life || j.life == 0 {
+		return
+	}
+	asked := j.askedAbout(s.About)
+	if c.run == 0 || c.last.Bad != s.Bad || c.last.Unfit != s.Unfit {
+		c.run, c.since = 0, now
+	}
+	c.run++
+	c.last = s
+	switch {
+	case s.Unfit:
+		c.bad = false
+	case s.Bad && c.run >= asked.Fall:
+		c.bad = true
+	case !s.Bad && c.run >= asked.Rise:
+		c.bad, c.passed = false, true
+	}
+	if asked.Kind == Stall && s.Bad && c.run == 1 { // what the witness said before was about something else
+		for _, w := range j.asked {
+			if w.Kind == Witness {
+				*j.state[w.About] = condition{}
+			}
+		}
+	}
+}
+
+func (j *Judge) askedAbout(about string) Asked {
+	for _, a := range j.asked {
+		if a.About == about {
+			return a
+		}
+	}
+	return Asked{}
+}
+
+// Verdict concludes from all signals so far.
+func (j *Judge) Verdict(now time.Duration) Verdict {
+	v := Verdict{Life: j.life}
+	if j.life == 0 {
+		return v
+	}
+	wrong := map[Code]Warning{}
+	passive := j.any(Passive)
+	stall := j.any(Stall)
+	v.Suspect = stall != nil
+	for _, a := range j.asked {
+		c := j.state[a.About]
+		level := j.level(a, c, stall, passive)
+		if level > v.Level {
+			v.Level = level
+		}
+		if level > Degraded && (v.Why == "" || level == v.Level) {
+			v.Why = j.why(a, c, stall, passive)
+		}
+		if level > Well {
+			add(wrong, c.code(a, level), c.since, c.last.Text)
+		}
+	}
+	if v.Level > Degraded && now-j.heard < j.veto {
+		v.Vetoed, v.Level, v.Why = true, Degraded, ""
+		add(wrong, BusyNotSick, now, "")
+		delete(wrong, WorkerHung)
+	}
+	j.date(wrong, now)
+	v.Warnings = visible(wrong, now)
+	return v
+}
+
+// level is what the signals about one thing come to, by themselves.
+func (j *Judge) level(a Asked, c, stall, passive *condition) Level {
+	switch {
+	case c.run == 0:
+		return Well
+	case a.Kind == Stall && c.bad, a.Kind == Passive && c.bad:
+		return Degraded
+	case a.Kind == Stall, a.Kind == Passive:
+		return Well
+	case c.last.Unfit:
+		return Degraded
+	case a.Kind == Witness && stall != nil && c.bad:
+		return Stuck
+	case a.Kind == Witness:
+		return Well
+	case c.last.Bad && c.passed && (c.bad || passive != nil):
+		return Sick
+	case c.bad: // it is on its way back; or it has never been well in this life, and a new one would hardly be better
+		return Degraded
+	}
+	return Well
+}
+
+// code is what is wrong.
+func (c *condition) code(a Asked, level Level) Code {
+	switch {
+	case c.last.Unfit:
+		return ProbeUnfit
+	case level == Stuck:
+		return WorkerHung
+	}
+	return c.last.Code
+}
+
+// why is the line that the ledger keeps.
+func (j *Judge) why(a Asked, c, stall, passive *condition) string {
+	times := fmt.Sprintf("%d times in a row", c.run)
+	if c.run == 1 {
+		times = "once"
+	}
+	why := fmt.Sprintf("%s failed %s: %s", a.About, times, c.last.Text)
+	switch {
+	case a.Kind == Witness:
+		return stall.last.Text + "; " + why
+	case passive != nil:
+		return why + "; " + passive.last.Text
+	}
+	return why
+}
+
+// any is the condition of that kind that is bad, nil for none.
+func (j *Judge) any(kind Kind) *condition {
+	for _, a := range j.asked {
+		if c := j.state[a.About]; a.Kind == kind && c.bad {
+			return c
+		}
+	}
+	return nil
+}
+
+// add notes what is wrong; of two that are wrong in the same way the older is kept.
+func add(wrong map[Code]Warning, code Code, since time.Duration, text string) {
+	w, known := WarnableOf(code)
+	if old, twice := wrong[code]; !known || twice && old.Since <= since {
+		return
+	}
+	wrong[code] = Warning{Warnable: w, Since: since, Text: text}
+}
+
+// date gives each warning the time since which its code has been wrong, whoever said so.
+func (j *Judge) date(wrong map[Code]Warning, now time.Duration) {
+	for code := range j.codes {
+		if _, still := wrong[code]; !still {
+			delete(j.codes, code)
+		}
+	}
+	for code, w := range wrong {
+		since, known := j.codes[code]
+		if !known {
+			since = min(w.Since, now)
+			j.codes[code] = since
+		}
+		w.Since = since
+		wrong[code] = w
+	}
+}

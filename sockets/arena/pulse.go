@@ -1,0 +1,24 @@
+package arena
+
+import "sync/atomic"
+
+// ProbeKinds is how many kinds of probes are counted.
+const ProbeKinds = 4
+
+// Pulse is what the judge of the worker's health has seen so far, by any runner. Written by the daemon's pulse alone.
+type Pulse struct {
+	Passed, Failed, Skipped [ProbeKinds]atomic.Int64 // questions, by the kind of probe
+	Refused                 atomic.Int64             // connections that the worker didn't take
+
+	// Verdicts against a life, whether or not a restart came of them, and those that were no verdict because streams
+	// got bytes.
+	Sick, Hung, Vetoed atomic.Int64
+
+	// Fit has a bit for each probe, in the order of the settings, that has passed in the life FitLife. FitLife is 0 while
+	// Fit is written.
+	FitLife atomic.Int64
+	Fit     atomic.Uint64
+}
+
+// Pulse returns the pulse's counters.
+func (a *Arena) Pulse() *Pulse { return &a.header().pulse }
