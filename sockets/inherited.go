@@ -37,6 +37,15 @@ func find(name string, fixed int, serves func(net.Addr) bool) (*Listener, error)
 	return nil, nil
 }
 
+// Retire ends the listener that an earlier runner left at a fixed number, if there is one.
+func Retire(name string, fixed int) error {
+	have := boundTo(fixed)
+	if keeper.Gen() == 0 || have == nil {
+		return nil
+	}
+	return (&Listener{Name: name, FD: fixed, Addr: have, Inherited: true}).Close()
+}
+
 // boundTo returns the address that a listening socket is bound to; nil: fd is none.
 func boundTo(fd int) net.Addr {
 	if listening, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN); err != nil || listening == 0 {

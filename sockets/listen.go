@@ -6,14 +6,18 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// Listen finds the TCP listener for address at the fixed number, or binds it there. The address is HOST:PORT; no host
-// means all addresses of this machine, of both families, 0.0.0.0 all of IPv4. An address that is in use gives an
+// Listen finds the listener for address at the fixed number, or binds it there. The address is HOST:PORT or unix:PATH; no
+// host means all addresses of this machine, of both families, 0.0.0.0 all of IPv4. An address that is in use gives an
 // *InUseError.
 func Listen(ctx context.Context, name string, fixed int, address string) (*Listener, error) {
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		return ListenUnix(name, fixed, path, func() (*net.UnixListener, error) { return bindFile(ctx, path) })
+	}
 	network := networkOf(address)
 	wanted, err := net.ResolveTCPAddr(network, address)
 	if err != nil {

@@ -267,13 +267,15 @@ func (a *Arena) Front(i int) string {
 	return string(f.address[:f.length])
 }
 
-// SetFront notes the address of front i. Written once, before the first accept.
+// SetFront notes the address of front i, before its first accept. A death in the middle leaves "".
 func (a *Arena) SetFront(i int, address string) error {
 	f := &a.header().fronts[i]
 	if len(address) > len(f.address) {
 		return fmt.Errorf("front address of %d bytes: at most %d", len(address), len(f.address))
 	}
-	f.length = int64(copy(f.address[:], address))
+	atomic.StoreInt64(&f.length, 0)
+	n := copy(f.address[:], address)
+	atomic.StoreInt64(&f.length, int64(n))
 	return nil
 }
 

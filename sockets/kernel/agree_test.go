@@ -82,7 +82,7 @@ func newPair(t *testing.T, kind string, seed uint64) *pair {
 		network, front = "unix", fake.UnixFront
 	}
 	if strings.HasSuffix(kind, "accepted") {
-		end := k.ClientAt(front)
+		end := k.ClientAt(front, fake.SomeClient)
 		w, _ := k.Accept(front)
 		p.fake = side{k, w, false, end}
 		c = accepted(t, network)

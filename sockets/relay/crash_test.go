@@ -52,9 +52,27 @@ func pattern(n int) string {
 	return string(b)
 }
 
+// ways is what connections are made of.
+type ways struct{ unixWorker, unixFront bool }
+
+func (w ways) String() string {
+	name := map[bool]string{false: "tcp", true: "unix"}
+	return name[w.unixFront] + " front, " + name[w.unixWorker] + " worker"
+}
+
+// allWays are what a client and a worker can be connected by.
+var allWays = []ways{{false, false}, {true, false}, {false, true}, {true, true}}
+
 // busy is a world in which each kind of stream is under way at once, and what each client must get.
 func busy(t testing.TB, seed uint64, overUnix bool) (*world, []string) {
-	w := newWorld(t, seed, overUnix)
+	return busyBy(t, seed, ways{unixWorker: overUnix})
+}
+
+func busyBy(t testing.TB, seed uint64, by ways) (*world, []string) {
+	w := newWorld(t, seed, by.unixWorker)
+	if by.unixFront {
+		w.front = fake.UnixFront
+	}
 	w.kernel.Most = 900
 	events, chunks := chat(6)
 	upload := pattern(9000)
@@ -112,8 +130,8 @@ func (w *world) uploaded() error {
 }
 
 // play runs a busy world in which the runner is killed at each of the given counts of kernel calls and arena stores.
-func play(t testing.TB, seed uint64, overUnix bool, kills ...int) (points, deaths int, w *world, err error) {
-	w, want := busy(t, seed, overUnix)
+func play(t testing.TB, seed uint64, by ways, kills ...int) (points, deaths int, w *world, err error) {
+	w, want := busyBy(t, seed, by)
 	points, deaths, err = playIn(w, want, kills...)
 	return points, deaths, w, err
 }
@@ -137,52 +155,64 @@ func playIn(w *world, want []string, kills ...int) (points, deaths int, err erro
 }
 
 func TestBusyWorldWithoutADeath(t *testing.T) {
-	for _, overUnix := range []bool{false, true} {
+	for _, by := range allWays {
 		for seed := range uint64(20) {
-			if _, _, _, err := play(t, seed, overUnix); err != nil {
-				t.Fatalf("seed %d, unix %v: %v", seed, overUnix, err)
+			if _, _, _, err := play(t, seed, by); err != nil {
+				t.Fatalf("seed %d, %v: %v", seed, by, err)
 			}
 		}
 	}
 }
 
 func TestKilledAtEveryPoint(t *testing.T) {
-	for _, overUnix := range []bool{false, true} {
-		points, _, _, err := play(t, 1, overUnix)
+	for _, by := range allWays {
+		t.Run(by.String(), func(t *testing.T) {
+			t.Parallel()
+			every := everyPoint
+			if by.unixFront && by.unixWorker { // each half of it is walked point by point above
+				every = 2*everyPoint + 1
+			}
+			killedAt(t, by, every)
+		})
+	}
+}
+
+func killedAt(t *testing.T, by ways, every int) {
+	points, _, _, err := play(t, 1, by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found Counts
+	for at := 1; at <= points; at += every {
+		_, deaths, w, err := play(t, 1, by, at, at+1+at%7) // every second death is within the take-over
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("killed at point %d of %d (%d deaths): %v\n%+v", at, points, deaths, err, w.relay.counts())
 		}
-		var found Counts
-		for at := 1; at <= points; at += everyPoint {
-			_, deaths, w, err := play(t, 1, overUnix, at, at+1+at%7) // every second death is within the take-over
-			if err != nil {
-				t.Fatalf("unix %v, killed at point %d of %d (%d deaths): %v\n%+v", overUnix, at, points, deaths, err, w.relay.counts())
-			}
-			if deaths == 0 {
-				t.Fatalf("unix %v, point %d of %d: nobody died", overUnix, at, points)
-			}
-			c := w.relay.counts().TakeOver
-			if c.Impossible > 0 || c.Poisoned > 0 {
-				t.Fatalf("unix %v, killed at point %d: %+v", overUnix, at, c)
-			}
-			found.TakeOver.Untaken += c.Untaken
-			found.TakeOver.Ungiven += c.Ungiven
-			found.TakeOver.Adopted += c.Adopted
-			found.TakeOver.Unjudged += c.Unjudged
-			found.TakeOver.Unsent += c.Unsent
-			found.TakeOver.Orphans += c.Orphans
+		if deaths == 0 {
+			t.Fatalf("point %d of %d: nobody died", at, points)
 		}
-		t.Logf("unix %v: %d points; windows hit: %+v", overUnix, points, found.TakeOver)
-		if f := found.TakeOver; f.Untaken == 0 || f.Ungiven == 0 || f.Adopted == 0 || f.Unjudged == 0 || f.Unsent == 0 || f.Orphans == 0 {
-			t.Errorf("a window was never hit: %+v", f)
+		c := w.relay.counts().TakeOver
+		if c.Impossible > 0 || c.Poisoned > 0 {
+			t.Fatalf("killed at point %d: %+v", at, c)
 		}
+		found.TakeOver.Untaken += c.Untaken
+		found.TakeOver.Ungiven += c.Ungiven
+		found.TakeOver.Adopted += c.Adopted
+		found.TakeOver.Unjudged += c.Unjudged
+		found.TakeOver.Unsent += c.Unsent
+		found.TakeOver.Orphans += c.Orphans
+	}
+	t.Logf("%d points; windows hit: %+v", points, found.TakeOver)
+	if f := found.TakeOver; f.Untaken == 0 || f.Ungiven == 0 || f.Adopted == 0 || f.Unjudged == 0 || f.Unsent == 0 || f.Orphans == 0 {
+		t.Errorf("a window was never hit: %+v", f)
 	}
 }
 
 // believer is a kernel that tells a take-over what the dead runner had noted, and not what happened.
 type believer struct {
 	*fake.Kernel
-	given func(fd int32) int64 // as noted
+	given  func(fd int32) int64 // as noted
+	inPipe func(fd int32) int64
 }
 
 func (b believer) Taken(fd int32, noted int64) (int64, error) {
@@ -199,40 +229,71 @@ func (b believer) Given(fd int32, connected bool) (int64, error) {
 	return b.given(fd), nil
 }
 
+func (b believer) InPipe(c kernel.Conn) (int64, error) {
+	if _, err := b.Kernel.InPipe(c); err != nil {
+		return 0, err
+	}
+	return b.inPipe(c.Socket), nil
+}
+
 // believing makes the liar for a world. What was noted is found in the arena.
 func believing(w *world) func(kernel.Kernel) kernel.Kernel {
-	return func(k kernel.Kernel) kernel.Kernel {
-		return believer{k.(*fake.Kernel), func(fd int32) int64 {
-			a := w.arena
-			for i := range a.Slots() {
-				if !a.Used(i) {
-					continue
-				}
-				switch r := a.Committed(i); fd {
-				case r.Client:
-					return a.Slot(i).Noted.DownGiven
-				case r.Worker:
-					return a.Slot(i).Noted.UpGiven
-				}
+	noted := func(fd int32) (given, piped int64) {
+		a := w.arena
+		for i := range a.Slots() {
+			if !a.Used(i) {
+				continue
 			}
-			return 0
-		}}
+			n := a.Slot(i).Noted
+			switch r := a.Committed(i); fd {
+			case r.Client:
+				return n.DownGiven, n.DownPiped
+			case r.Worker:
+				return n.UpGiven, n.UpPiped
+			}
+		}
+		return 0, 0
+	}
+	return func(k kernel.Kernel) kernel.Kernel {
+		return believer{
+			k.(*fake.Kernel),
+			func(fd int32) int64 { given, _ := noted(fd); return given },
+			func(fd int32) int64 { given, piped := noted(fd); return piped - given },
+		}
 	}
 }
 
 // TestWhoBelievesTheArenaCorruptsStreams is the proof that the test above can fail: a runner that believes its
 // predecessor's notes and not the kernel loses and doubles bytes, at the same points every time.
 func TestWhoBelievesTheArenaCorruptsStreams(t *testing.T) {
-	points, _, _, err := play(t, 1, false)
+	for _, by := range []ways{{false, false}, {true, true}} {
+		t.Run(by.String(), func(t *testing.T) { believersCorrupt(t, by) })
+	}
+}
+
+// corrupted says whether a runner that believes its predecessor, killed at the given point, corrupts a stream.
+func corrupted(t *testing.T, by ways, point int) (wrong bool) {
+	w, want := busyBy(t, 1, by)
+	w.lies = believing(w)
+	w.patience = 2_000 // streams that hang are wrong too
+	defer func() {
+		if said := recover(); said != nil { // the fake kernel won't do what a runner that knows its pipes doesn't ask for
+			t.Logf("killed at point %d: %v", point, said)
+			wrong = true
+		}
+	}()
+	_, _, err := playIn(w, want, point)
+	return err != nil
+}
+
+func believersCorrupt(t *testing.T, by ways) {
+	points, _, _, err := play(t, 1, by)
 	if err != nil {
 		t.Fatal(err)
 	}
 	wrong := func() (at []int) {
-		for point := 1; point <= points; point += 29 {
-			w, want := busy(t, 1, false)
-			w.lies = believing(w)
-			w.patience = 2_000 // streams that hang are wrong too
-			if _, _, err := playIn(w, want, point); err != nil {
+		for point := 1; point <= points; point += points / 90 {
+			if corrupted(t, by, point) {
 				at = append(at, point)
 			}
 		}
@@ -245,5 +306,5 @@ func TestWhoBelievesTheArenaCorruptsStreams(t *testing.T) {
 	if !slices.Equal(first, second) {
 		t.Errorf("corrupted at other points the second time:\n%v\n%v", first, second)
 	}
-	t.Logf("%d of %d kills corrupted a stream", len(first), points/29)
+	t.Logf("%d of %d kills corrupted a stream", len(first), points/(points/90))
 }

@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"slices"
+
 	"autoglm-sidecar/sockets/arena"
 	"autoglm-sidecar/sockets/kernel"
 	"autoglm-sidecar/sockets/loop"
@@ -32,23 +34,31 @@ func (l *lane) listening(to []int) []int {
 	return to
 }
 
-// cameBy finds the front that accepted the connection fd. An accepted socket has its listener's address; where that is all
-// of a machine's, it has the one that its client took.
-func (r *Relay) cameBy(fd int32) (front int, ok bool) {
-	at := r.Kernel.Local(fd)
-	if at == (kernel.Address{}) {
-		return 0, false
+// accepts says whether a connection that is bound to at may be one of f's. An accepted socket has its listener's address;
+// where that is all of a machine's, it has the one that its client took.
+func (f Front) accepts(at kernel.Address) bool {
+	switch {
+	case at == (kernel.Address{}):
+		return false
+	case f.At.TCP.IsValid() && f.At.TCP.Addr().IsUnspecified():
+		return f.At.TCP.Port() == at.TCP.Port()
+	default:
+		return f.At == at
 	}
-	for i, f := range r.Fronts {
-		if f.At == at || f.At.TCP.IsValid() && f.At.TCP.Addr().IsUnspecified() && f.At.TCP.Port() == at.TCP.Port() {
-			return i, true
-		}
-	}
-	return 0, false
 }
 
-// came says whether the client of c came by the front that its record names.
+// cameBy finds the front that accepted the connection fd; one that still listens goes first, since two that do don't share
+// an address.
+func (r *Relay) cameBy(fd int32) (front int, ok bool) {
+	at := r.Kernel.Local(fd)
+	front = slices.IndexFunc(r.Fronts, func(f Front) bool { return f.FD >= 0 && f.accepts(at) })
+	if front < 0 {
+		front = slices.IndexFunc(r.Fronts, func(f Front) bool { return f.accepts(at) })
+	}
+	return front, front >= 0
+}
+
+// came says whether the client of c can have come by the front that its record names.
 func (r *Relay) came(c *arena.Record) bool {
-	front, ok := r.cameBy(c.Client)
-	return ok && front == int(c.Front)
+	return int(c.Front) < len(r.Fronts) && r.Fronts[c.Front].accepts(r.Kernel.Local(c.Client))
 }

@@ -16,16 +16,16 @@ import (
 )
 
 func TestEachStoreLeavesSlotsThatCanBeTrue(t *testing.T) {
-	for _, overUnix := range []bool{false, true} {
+	for _, by := range allWays {
 		for seed := range uint64(5) {
-			w, want := busy(t, seed, overUnix)
+			w, want := busyBy(t, seed, by)
 			stores := 0
 			w.arena.Crash = func() {
 				stores++
 				for i := range w.arena.Slots() {
 					if w.arena.Used(i) {
 						if err := w.arena.Check(i); err != nil {
-							t.Fatalf("seed %d, unix %v, store %d: slot %d: %v\n%+v\n%+v", seed, overUnix, stores, i, err, w.arena.Committed(i), w.arena.Slot(i).Noted)
+							t.Fatalf("seed %d, %v, store %d: slot %d: %v\n%+v\n%+v", seed, by, stores, i, err, w.arena.Committed(i), w.arena.Slot(i).Noted)
 						}
 					}
 				}
@@ -57,8 +57,8 @@ type ruin struct {
 
 // wreck runs a busy world until the first client's answer has begun or, held, until its request waits at the gate; and
 // lets the runner die.
-func wreck(t testing.TB, overUnix, held bool) *ruin {
-	w, want := busy(t, 5, overUnix)
+func wreck(t testing.TB, by ways, held bool) *ruin {
+	w, want := busyBy(t, 5, by)
 	w.open = !held
 	w.start()
 	m := &ruin{world: w, want: want, client: w.clients[0]}
@@ -143,7 +143,7 @@ func TestASlotThatCannotBeTrueIsCutAlone(t *testing.T) {
 		"mark of use":                         func(m *ruin) { m.bytes()[1] = 1 },
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := wreck(t, false, false)
+			m := wreck(t, ways{}, false)
 			spoil(m)
 			m.checkCutAlone(1)
 		})
@@ -156,7 +156,26 @@ func TestASlotThatCannotBeTrueIsCutAlone(t *testing.T) {
 		"more given than piped":    func(m *ruin) { m.slot.Noted.UpPiped = m.slot.Noted.UpGiven - 1 },
 	} {
 		t.Run("unix/"+name, func(t *testing.T) {
-			m := wreck(t, true, false)
+			m := wreck(t, ways{unixWorker: true}, false)
+			spoil(m)
+			m.checkCutAlone(1)
+		})
+	}
+	for name, spoil := range map[string]func(m *ruin){
+		"ends of the pipe swapped":    func(m *ruin) { m.r.ClientPipeR, m.r.ClientPipeW = m.r.ClientPipeW, m.r.ClientPipeR },
+		"a socket for a pipe":         func(m *ruin) { m.r.Client, m.r.ClientPipeR = m.r.ClientPipeR, m.r.Client },
+		"one end for both":            func(m *ruin) { m.r.ClientPipeR = m.r.ClientPipeW },
+		"half a pipe":                 func(m *ruin) { m.r.ClientPipeR = -1 },
+		"no pipe":                     func(m *ruin) { m.r.ClientPipeR, m.r.ClientPipeW = -1, -1 },
+		"more piped than may be sent": func(m *ruin) { m.slot.Noted.DownPiped = m.r.Down.Safe + 1 },
+		"more given than piped":       func(m *ruin) { m.slot.Noted.DownPiped = m.slot.Noted.DownGiven - 1 },
+		"negative count":              func(m *ruin) { m.slot.Noted.DownPiped = -1 },
+		"another front":               func(m *ruin) { m.r.Front = 0 },
+		"no front":                    func(m *ruin) { m.r.Front = 2 },
+		"a front beyond all":          func(m *ruin) { m.r.Front = arena.MaxFronts },
+	} {
+		t.Run("unix client/"+name, func(t *testing.T) {
+			m := wreck(t, ways{unixWorker: true, unixFront: true}, false)
 			spoil(m)
 			m.checkCutAlone(1)
 		})
@@ -176,7 +195,7 @@ func TestASlotThatCannotBeTrueIsCutAlone(t *testing.T) {
 		"an answer begun":         func(m *ruin) { m.r.Set(arena.AnswerBegun) },
 	} {
 		t.Run("held/"+name, func(t *testing.T) {
-			m := wreck(t, false, true)
+			m := wreck(t, ways{}, true)
 			spoil(m)
 			m.checkCutAlone(1)
 		})
@@ -243,7 +262,7 @@ func TestTwoSlotsThatNameOneDescriptorAreCutBoth(t *testing.T) {
 		"crosswise": func(mine, other *arena.Record) { mine.Worker = other.Client },
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := wreck(t, false, false)
+			m := wreck(t, ways{}, false)
 			other := m.another()
 			for i, c := range m.clients {
 				if c.end.Descriptor() == other.Client {
@@ -369,7 +388,7 @@ func TestAnAnswerWhoseEndIsOutIsNotCut(t *testing.T) {
 // TestAStreamThatKillsItsRunnersIsCutAfterThree: what Check can't see (a framing scanner is closed to it) may still kill
 // the runner that goes on with it, but not for ever, and nobody else.
 func TestAStreamThatKillsItsRunnersIsCutAfterThree(t *testing.T) {
-	m := wreck(t, false, false)
+	m := wreck(t, ways{}, false)
 	*(*int64)(unsafe.Pointer(&m.r.Answer)) = -1 << 40
 	m.forgives = func(any) bool { return true }
 	deaths := m.survive(m.start)
@@ -431,8 +450,8 @@ func FuzzSlotRecovery(f *testing.F) {
 	f.Fuzz(spoilAndRecover)
 }
 
-func spoilAndRecover(t *testing.T, overUnix, held bool, at uint16, slot uint8, orders []byte) {
-	w, want := busy(lenient{t}, uint64(at%7), overUnix)
+func spoilAndRecover(t *testing.T, overUnix, unixFront, held bool, at uint16, slot uint8, orders []byte) {
+	w, want := busyBy(lenient{t}, uint64(at%7), ways{overUnix, unixFront})
 	w.options = func(o *Options) { o.Log = slog.New(slog.DiscardHandler) }
 	w.open = !held
 	m := &ruin{world: w, want: want}

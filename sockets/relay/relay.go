@@ -206,10 +206,17 @@ func (r *Relay) eachOf(life int64, do func(*lane, *conn)) {
 // Stats is what people see of the relay.
 type Stats struct {
 	Gate        gate.Stats
+	Fronts      []FrontStats // by number
 	Connections int
 	Streams     int           // open: waiting, relayed, or being flushed
 	Oldest      time.Duration // of the open streams
 	Counts      Counts
+}
+
+// FrontStats are those of one front.
+type FrontStats struct {
+	Connections int
+	Streams     int // open
 }
 
 // Counts are the sums of all lanes' counters since the first runner started.
@@ -229,7 +236,7 @@ type TakeOverCounts struct {
 
 // Stats returns a snapshot.
 func (r *Relay) Stats() Stats {
-	s := Stats{Gate: r.gate.Stats(), Counts: r.counts()}
+	s := Stats{Gate: r.gate.Stats(), Fronts: make([]FrontStats, arena.MaxFronts), Counts: r.counts()}
 	now := r.Kernel.Now()
 	for _, l := range r.lanes {
 		l.mu.Lock()
@@ -238,8 +245,11 @@ func (r *Relay) Stats() Stats {
 				continue
 			}
 			s.Connections++
+			front := &s.Fronts[c.r.Front]
+			front.Connections++
 			if p := c.r.Phase; p == arena.Held || p == arena.Relay || p == arena.Flush {
 				s.Streams++
+				front.Streams++
 				s.Oldest = max(s.Oldest, time.Duration(now-c.r.Arrived))
 			}
 		}

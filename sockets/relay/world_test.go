@@ -29,6 +29,7 @@ type world struct {
 	pollers []*fake.Poller
 	rand    *rand.Rand
 
+	front   int // at which clients connect
 	clients []*client
 	workers []*workerConn
 	answers map[string]answer // by path
@@ -84,7 +85,7 @@ type killed struct{}
 func newWorld(t testing.TB, seed uint64, overUnix bool) *world {
 	w := &world{
 		t: t, kernel: fake.New(seed, overUnix), arena: arena.OnHeap(6), rand: rand.New(rand.NewPCG(seed, 2)),
-		answers: map[string]answer{}, seen: map[string][]byte{}, open: true, patience: 30_000,
+		front: fake.Front, answers: map[string]answer{}, seen: map[string][]byte{}, open: true, patience: 30_000,
 	}
 	return w
 }
@@ -211,7 +212,7 @@ func (w *world) connect(requests ...string) *client {
 }
 
 func (w *world) connectFrom(at netip.Addr, requests ...string) *client {
-	c := &client{end: w.kernel.ClientFrom(at), send: []byte(strings.Join(requests, "")), answered: len(requests)}
+	c := &client{end: w.kernel.ClientAt(w.front, at), send: []byte(strings.Join(requests, "")), answered: len(requests)}
 	w.clients = append(w.clients, c)
 	return c
 }

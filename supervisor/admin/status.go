@@ -7,7 +7,8 @@ import "time"
 type Status struct {
 	Name      string    `json:"name"`
 	Version   string    `json:"version"`
-	Listen    string    `json:"listen"` // the address as bound
+	Listen    string    `json:"listen"` // the first front's address as bound
+	Fronts    []Front   `json:"fronts"` // all of them
 	Keeper    int       `json:"keeper"` // PID; 0: there is no keeper, the sidecar won't survive its own death
 	Runner    int       `json:"runner"` // PID
 	Since     time.Time `json:"since"`  // of the keeper
@@ -30,6 +31,13 @@ type Status struct {
 	Restarts  int64  `json:"restarts"` // that ended, since the keeper started
 	LastError string `json:"last_error"`
 	Ahead     Ahead  `json:"ahead"` // what a restart would mean if it were asked for now
+}
+
+// Front is one address that clients connect to.
+type Front struct {
+	Listen      string `json:"listen"`      // the address as bound: HOST:PORT or unix:PATH
+	Connections int    `json:"connections"` // of clients, idle ones too
+	Open        int    `json:"open"`        // streams
 }
 
 // Worker is the worker of the current life.

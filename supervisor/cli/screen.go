@@ -51,6 +51,11 @@ func screen(s admin.Status, sidecar string, now time.Time, p palette) string {
 	}
 
 	line("front", "%s, gate %s, %d in flight, %s", s.Listen, s.Gate.State, s.Gate.InFlight, heldWords(s.Gate))
+	if len(s.Fronts) > 1 {
+		for _, f := range s.Fronts {
+			line("", "%s: %s, %d open", f.Listen, count(int64(f.Connections), "connection"), f.Open)
+		}
+	}
 	line("worker", "%s", workerWords(s, now))
 	if s.Streams.Open == 0 {
 		line("streams", "none open")

@@ -129,7 +129,7 @@ func TestNamesOfStatusJSON(t *testing.T) {
 	}
 	for object, want := range map[string][]string{
 		"": {
-			"ahead", "gate", "keeper", "last_error", "life", "listen", "mode", "name", "phase", "ready", "restarts", "runner",
+			"ahead", "fronts", "gate", "keeper", "last_error", "life", "listen", "mode", "name", "phase", "ready", "restarts", "runner",
 			"since", "state", "streams", "take_overs", "version", "worker", "would_restart",
 		},
 		"worker":  {"driver", "last_exit", "pid", "since", "upstream"},

@@ -49,7 +49,7 @@ func (b backend) Status() admin.Status {
 	life, traffic := b.life.Status(), b.relay.Stats()
 	page := b.arena.Page()
 	s := admin.Status{
-		Name: b.Name, Version: b.Version, Listen: b.fronts[0].Addr.String(), Keeper: b.keeper.Keeper, Runner: os.Getpid(),
+		Name: b.Name, Version: b.Version, Listen: b.fronts[0].address(), Fronts: b.frontStatus(traffic), Keeper: b.keeper.Keeper, Runner: os.Getpid(),
 		Since: b.started, TakeOvers: page.Takeovers,
 		Phase: life.Phase.String(), State: life.State.String(), Halted: life.Halted, Life: int64(life.Life),
 		Worker: admin.Worker{

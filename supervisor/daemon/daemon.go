@@ -52,7 +52,7 @@ type daemon struct {
 	keeper keeper.Info
 
 	arena   *arena.Arena
-	fronts  []*sockets.Listener // by their numbers
+	fronts  []front // in the order of the settings
 	control *sockets.Listener
 	http    *sockets.Listener // nil: off
 	relay   *relay.Relay
@@ -305,7 +305,11 @@ func (d *daemon) awaitFlush(ctx context.Context) {
 
 // closeDoors removes what others would trip over.
 func (d *daemon) closeDoors() {
-	for _, l := range append(d.fronts, d.control, d.http) {
+	doors := []*sockets.Listener{d.control, d.http}
+	for _, f := range d.fronts {
+		doors = append(doors, f.Listener)
+	}
+	for _, l := range doors {
 		if l == nil {
 			continue
 		}

@@ -13,19 +13,15 @@ type End struct {
 var SomeClient = netip.MustParseAddr("192.0.2.1")
 
 // Client connects to the TCP front.
-func (k *Kernel) Client() *End { return k.ClientFrom(SomeClient) }
+func (k *Kernel) Client() *End { return k.ClientAt(Front, SomeClient) }
 
-// ClientFrom connects to the TCP front from an address.
-func (k *Kernel) ClientFrom(at netip.Addr) *End {
-	end := k.ClientAt(Front)
-	end.s.peer.from = at
-	return end
-}
-
-// ClientAt connects to a front.
-func (k *Kernel) ClientAt(front int) *End {
+// ClientAt connects to a front, to a TCP one from an address.
+func (k *Kernel) ClientAt(front int, from netip.Addr) *End {
 	at := BoundTo(front)
 	ours, theirs := k.pair(at, at.Unix != "")
+	if at.Unix == "" {
+		ours.from = from
+	}
 	k.backlog[int32(front)] = append(k.backlog[int32(front)], ours)
 	return &End{k, theirs}
 }
