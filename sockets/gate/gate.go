@@ -287,12 +287,12 @@ func (g *Gate) Leave() {
 	g.turnAway()
 }
 
-// Rejoin lets a stream that waited under a runner before wait again, whatever the bound. It is for a gate that was not
-// opened yet.
-func (g *Gate) Rejoin(t Ticket) {
+// Rejoin lets a stream that has waited before, perhaps under another runner, wait again, whatever the bound; while the
+// gate is open it passes.
+func (g *Gate) Rejoin(t Ticket) (Verdict, int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.waiting.push(t)
+	return g.enter(t)
 }
 
 // Restore counts a stream that a take-over found in flight on life.

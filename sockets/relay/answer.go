@@ -38,7 +38,7 @@ func (l *lane) pumpDown(c *conn) {
 // readWorker reads once from the worker. It says whether something came; where the worker has ended, it deals with it.
 func (l *lane) readWorker(c *conn) bool {
 	taken := c.slot.Noted.DownTaken
-	if compactIn(&c.r.Down, c.areas.DownIn, taken, headRead) {
+	if h := &c.r.Down; short(h, c.areas.DownIn, taken, headRead) && compactIn(h, c.areas.DownIn, taken, h.Judged) {
 		l.commit(c)
 	}
 	free := c.areas.DownIn[taken-c.r.Down.InBase:]
@@ -120,6 +120,13 @@ func (l *lane) judgeAnswer(c *conn) (moved bool) {
 	if moved && c.r.Phase == arena.Relay {
 		rewindIn(&c.r.Down, c.slot.Noted.DownTaken)
 		l.commit(c)
+		if c.r.Has(arena.AnswerBegun) {
+			l.yield(c)
+		}
+		if c.idleRequest {
+			c.idleRequest = false
+			l.arena.WipeRequest(int(c.index)) // for minutes nobody needs it
+		}
 		if c.r.Has(arena.EventStream) {
 			if begun {
 				l.gap(l.now - c.lastToken)
@@ -194,9 +201,7 @@ func (l *lane) beginAnswer(c *conn, q *http1.Response) {
 			r.Set(arena.Judged)
 			r.Dialect = openai.NewState(r.Kind)
 		}
-		if r.Has(arena.RequestDone) && c.toWorker() == 0 && len(c.unjudgedUp()) == 0 {
-			l.arena.WipeRequest(int(c.index)) // for minutes nobody needs it
-		}
+		c.idleRequest = r.Has(arena.RequestDone) && c.toWorker() == 0 && c.unjudged() == 0
 	}
 	c.lastSent, c.lastToken = l.now, l.now
 	l.count.Firsts.Observe(l.now - r.Arrived)

@@ -25,6 +25,10 @@ type conn struct {
 	worn      bool // its areas hold memory
 	lifeGone  bool // its life has exited
 	mute      bool // the worker takes no more of the request
+	queued    bool // a suspect that waits for its turn
+	turn      bool // a suspect whose turn it is
+
+	idleRequest bool // the request's areas are to be wiped when the record says that the answer has begun
 
 	from      netip.Addr // the client's address, once it was asked for; see lane.from
 	asked     bool       // and it was
@@ -43,6 +47,7 @@ type conn struct {
 	spoken  bool  // one has come at all
 	heardAt int64 // when; until then, when the wait for it began
 
+	blocks  []int32     // of the request's copy, in order; see copy.go
 	dropped kernel.Conn // to be closed once the record says so
 	left    int64       // life that the stream has left, to be told to the gate then
 }
@@ -86,12 +91,7 @@ func (c *conn) toWorker() int64 { return c.r.Up.Safe - c.slot.Noted.UpGiven }
 
 func (c *conn) watchedWorker() bool { return c.r.Worker >= 0 && c.connected }
 
-// unjudged is what was read from the client, or from the worker, and not judged.
-func (c *conn) unjudgedUp() []byte {
-	h := &c.r.Up
-	return c.areas.UpIn[h.Judged-h.InBase : c.slot.Noted.UpTaken-h.InBase]
-}
-
+// unjudgedDown is what was read from the worker, and not judged.
 func (c *conn) unjudgedDown() []byte {
 	h := &c.r.Down
 	return c.areas.DownIn[h.Judged-h.InBase : c.slot.Noted.DownTaken-h.InBase]
@@ -142,16 +142,21 @@ func rewindIn(h *arena.Half, taken int64) {
 	}
 }
 
-// compactIn moves what wasn't judged yet to the front of its area, where a read of want bytes finds no room. It may be
-// called only while the record in force has judged just as much, and it must be committed before the read.
-func compactIn(h *arena.Half, in []byte, taken, want int64) bool {
-	rest, free := taken-h.Judged, h.Judged-h.InBase
-	if free == 0 || rest > free || taken-h.InBase+want <= int64(len(in)) {
+// compactIn moves what lies behind byte end to the front of its area. It may be called only while the record in force
+// needs nothing before that byte from the area, and it must be committed before the next read.
+func compactIn(h *arena.Half, in []byte, taken, end int64) bool {
+	rest, free := taken-end, end-h.InBase
+	if free <= 0 || rest > free {
 		return false
 	}
 	copy(in, in[free:free+rest])
-	h.InBase = h.Judged
+	h.InBase = end
 	return true
+}
+
+// short: a read of want bytes finds no room behind what was taken.
+func short(h *arena.Half, in []byte, taken, want int64) bool {
+	return taken-h.InBase+want > int64(len(in))
 }
 
 // watchFor tells the poller what a descriptor is to be watched for, where that isn't what it is watched for already.

@@ -56,6 +56,7 @@ func (l *lane) end(c *conn) {
 	r.Phase = arena.Flush
 	c.since = l.now
 	l.commit(c)
+	l.yield(c)
 }
 
 // workerEnded: the worker has sent its FIN.
@@ -74,15 +75,6 @@ func (l *lane) believeEnd(c *conn) {
 	if c.r.Phase == arena.Relay {
 		l.finish(c)
 	}
-}
-
-// workerLost: nothing more will come from the worker. A request of which it got nothing goes back to the gate.
-func (l *lane) workerLost(c *conn, cause arena.Cause, why string) {
-	if c.slot.Noted.UpGiven == 0 && !c.r.Has(arena.AnswerBegun) {
-		l.back(c, c.r.Life, !c.lifeGone)
-		return
-	}
-	l.cut(c, cause, why)
 }
 
 // cut ends an answer that can't be whole so that nobody takes it for whole: by an error of its own where none of it
@@ -129,6 +121,7 @@ var causeTexts = map[arena.Cause]string{
 	arena.Abort:      "the worker gave this answer up",
 	arena.ErrorEvent: "the worker failed in the middle of this answer",
 	arena.Truncated:  "the worker ended this answer before its end",
+	arena.Suspect:    "the worker died twice while it was at this request",
 }
 
 // refuse answers in the worker's place, and closes.
@@ -141,7 +134,8 @@ func (l *lane) refuse(c *conn, status int, code, why string) {
 	l.end(c)
 }
 
-// answerError appends a whole answer of ours. Only a 503 may be tried again: the request reached nobody.
+// answerError appends a whole answer of ours. A 503 may be tried again: the request may go to another sidecar. What two
+// lives were lost with may not. Of all else the client knows best what a second time would do.
 func (l *lane) answerError(c *conn, status int, code, why string) {
 	l.scratch = openai.AppendErrorBody(l.scratch[:0], code, why)
 	c.r.Status = int32(status)
@@ -149,8 +143,11 @@ func (l *lane) answerError(c *conn, status int, code, why string) {
 	room := c.roomDown()
 	head := fmt.Appendf(room[:0], "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nX-Request-Id: %s\r\n",
 		status, http.StatusText(status), len(l.scratch), c.slot.ID.Value())
-	if status == http.StatusServiceUnavailable {
+	switch {
+	case status == http.StatusServiceUnavailable:
 		head = fmt.Appendf(head, "Retry-After: %d\r\nx-should-retry: true\r\n", retryAfter)
+	case status == http.StatusBadGateway && c.r.Lives >= maxLives, code == suspectedCode:
+		head = append(head, "x-should-retry: false\r\n"...)
 	}
 	head = append(head, "Connection: close\r\n\r\n"...)
 	if c.r.Method != http1.MethodHead {
@@ -191,7 +188,7 @@ func (l *lane) next(c *conn) {
 	r := &c.r
 	r.Phase, r.Flags = arena.Head, 0
 	rewindIn(&r.Up, c.slot.Noted.UpTaken)
-	compactIn(&r.Up, c.areas.UpIn, c.slot.Noted.UpTaken, arena.InSize) // so that any head finds room behind it
+	compactIn(&r.Up, c.areas.UpIn, c.slot.Noted.UpTaken, r.Up.Judged) // so that any head finds room behind it
 	rewind(&r.Down, c.slot.Noted.DownGiven)
 	c.since, c.scanned = l.now, 0
 	l.commit(c)
@@ -218,9 +215,7 @@ func (l *lane) linger(c *conn) bool {
 func (l *lane) clientGone(c *conn) {
 	switch c.r.Phase {
 	case arena.Held:
-		if c.retryAt == 0 {
-			l.gate.Forget(l.ticket(c)) // or its grant is in the mail, and will find it gone
-		}
+		l.withdraw(c) // or its grant is in the mail, and will find it gone
 		l.waitEnded(c)
 		fallthrough
 	case arena.Relay, arena.Flush:

@@ -31,7 +31,7 @@ var query = []byte("?") // begins what no log is to know
 // readHead reads a request's head and asks the gate. It says whether the phase has changed.
 func (l *lane) readHead(c *conn) bool {
 	for {
-		if head := c.unjudgedUp(); len(head) > 0 {
+		if head := l.unjudgedUp(c); len(head) > 0 {
 			end, bad := http1.FindHeadEnd(head, c.scanned)
 			switch {
 			case bad != nil:
@@ -56,10 +56,7 @@ func (l *lane) readHead(c *conn) bool {
 // ended, it ends the connection.
 func (l *lane) readClient(c *conn, limit int) bool {
 	h, taken := &c.r.Up, c.slot.Noted.UpTaken
-	// Before the worker has got a byte the head must stay: the stream may have to go back to the gate.
-	if (c.r.Phase != arena.Relay || c.slot.Noted.UpGiven > 0) && compactIn(h, c.areas.UpIn, taken, headRead) {
-		l.commit(c)
-	}
+	l.makeRoom(c, h.Judged)
 	free := c.areas.UpIn[taken-h.InBase:]
 	if len(free) == 0 {
 		if c.r.Phase == arena.Head {
@@ -101,6 +98,7 @@ func (l *lane) arrive(c *conn) {
 	r := &c.r
 	r.Arrived, r.Life, r.Flags, r.Outcome, r.Cause, r.Status = l.now, 0, 0, arena.Pending, arena.NoCause, 0
 	r.HeadAt, r.HeadLen, r.Minor, r.Method, r.Kind = r.Up.Judged, 0, 1, http1.MethodOther, openai.Unknown
+	r.Lives, r.Crashes, r.LostOn, r.Kept = 0, 0, 0, 0
 	c.retries = 0
 	c.slot.Story = arena.Story{GivenAt: c.slot.Noted.DownGiven}
 	l.name(c, nil)
@@ -123,8 +121,14 @@ func (l *lane) enter(c *conn, head []byte) {
 	if q.KeepAlive {
 		r.Set(arena.KeepAlive)
 	}
+	if l.relay.Replay.repeatable(q.Method, target) {
+		r.Set(arena.Repeatable)
+	}
 	if q.Upgrade || q.Method == http1.MethodConnect {
 		l.refuse(c, 501, "not_supported", "CONNECT and protocol upgrades are not relayed")
+		return
+	}
+	if q.Framing == http1.FramingNone && l.condemned(c) {
 		return
 	}
 	verdict, life := l.gate.Enter(l.ticket(c))
@@ -203,10 +207,14 @@ func (l *lane) granted(g gate.Grant) {
 		}
 		return
 	}
-	if g.Verdict == gate.Pass {
+	switch {
+	case g.Verdict == gate.Pass && c.r.Crashes > 0 && !c.turn: // it became a suspect meanwhile
+		l.gate.Exit(g.Life)
+		l.goToGate(c)
+	case g.Verdict == gate.Pass:
 		l.waitEnded(c)
 		l.begin(c, l.headAgain(c), g.Life)
-	} else {
+	default:
 		l.waitEnded(c)
 		l.refuse(c, 503, "worker_unavailable", l.gate.Stats().Reason)
 	}
@@ -223,7 +231,11 @@ func (l *lane) waitEnded(c *conn) {
 		l.count.Queued.Observe(waited)
 		return
 	}
-	l.heldSince(c.r.Arrived, l.now)
+	since := c.r.Arrived
+	if c.r.Lives > 0 || c.r.Has(arena.Fresh) { // a life had it meanwhile
+		since = s.WaitSince
+	}
+	l.heldSince(since, l.now)
 	l.count.Holds.Observe(waited)
 	if restart := l.arena.Mark().Since(s.WaitSince); restart != 0 {
 		s.Restart = restart
@@ -236,10 +248,9 @@ func (l *lane) heldSince(arrived, now int64) {
 	arena.Max(&l.count.HoldEver, now-arrived)
 }
 
-// headAgain parses the head of a stream that waited; it lies where it lay.
+// headAgain parses the head of a stream that waited.
 func (l *lane) headAgain(c *conn) []byte {
-	from := c.r.HeadAt - c.r.Up.InBase
-	head := c.areas.UpIn[from : from+int64(c.r.HeadLen)]
+	head := l.head(c)
 	if bad := http1.ParseRequest(head, &l.request); bad != nil {
 		panic("relay: a head that was taken isn't taken any more: " + bad.Reason)
 	}
@@ -269,25 +280,27 @@ func (l *lane) begin(c *conn, head []byte, life int64) {
 	l.arena.Note(&n.UpGiven, 0)
 	l.arena.Note(&n.DownTaken, 0)
 	l.arena.Note(&n.UpPiped, 0)
+	l.count.Opened.Add(1)
 
 	r, q := &c.r, &l.request
 	r.Phase, r.Life = arena.Relay, life
 	r.Worker, r.PipeR, r.PipeW = w.Socket, w.PipeR, w.PipeW
+	r.GivenFrom = 0
 	r.Up.OutBase, r.Up.Safe, r.Up.Out = 0, 0, 0
 	r.Down.InBase, r.Down.Judged = 0, 0
 	edited := http1.AppendRequest(c.areas.UpOut[:0], head, q, http1.RequestEdit{RequestID: c.slot.ID.Value()})
 	if len(edited) > len(c.areas.UpOut) {
 		panic("relay: an edited head is longer than its area")
 	}
-	r.Up.Out = int64(len(edited))
+	r.Up.Out = r.GivenFrom + int64(len(edited))
 	r.Up.Safe = r.Up.Out
 	r.Up.Judged = r.HeadAt + int64(r.HeadLen)
 	r.Request = http1.NewBody(q.Framing, q.Length)
-	r.Clear(arena.RequestDone | arena.AnswerBegun | arena.Continue | arena.ChunkedUp | arena.LastChunkUp)
+	r.Clear(arena.RequestDone | arena.AnswerBegun | arena.Continue | arena.ChunkedUp | arena.LastChunkUp | arena.Reused | arena.WorkerKeeps)
 	switch {
 	case q.Framing == http1.FramingNone:
 		r.Set(arena.RequestDone)
-	case q.ExpectContinue:
+	case q.ExpectContinue && !r.Has(arena.Continued):
 		r.Set(arena.Continue)
 	}
 	if q.Framing == http1.FramingChunked {
@@ -311,7 +324,8 @@ func (l *lane) connect(c *conn) bool {
 	l.count.Connects.Observe(l.now - c.since)
 	if c.r.Has(arena.Continue) { // now the body will be read
 		c.r.Clear(arena.Continue)
-		if c.r.Minor >= 1 && len(c.unjudgedUp()) == 0 {
+		if c.r.Minor >= 1 && c.unjudged() == 0 {
+			c.r.Set(arena.Continued)
 			rewind(&c.r.Down, c.slot.Noted.DownGiven)
 			c.sayString("HTTP/1.1 100 Continue\r\n\r\n")
 			c.r.Down.Safe = c.r.Down.Out
@@ -332,15 +346,14 @@ func (l *lane) unreachable(c *conn, life int64) {
 // back takes a stream of which its life got no byte to the gate again, to the place that its arrival gives it; after
 // a pause where its connection failed, since an open gate would let it pass at once.
 func (l *lane) back(c *conn, life int64, pause bool) {
+	l.beginWait(c, gate.Held)
 	l.unsend(c)
 	if pause {
 		l.gate.Exit(life)
-		c.retryAt = l.now + int64(min(retryFirst<<c.retries, retryMost))
-		c.retries = min(c.retries+1, 6)
+		l.pause(c)
 		return
 	}
-	verdict, again := l.gate.Return(l.ticket(c), life)
-	l.entered(c, verdict, again)
+	l.pass(c, life)
 }
 
 // unsend makes a stream one that waits, with its whole request before it.
@@ -349,8 +362,7 @@ func (l *lane) unsend(c *conn) {
 	c.detach()
 	r.Phase, r.Life = arena.Held, 0
 	r.Up.Judged = r.HeadAt
-	r.Up.OutBase, r.Up.Safe, r.Up.Out = 0, 0, 0
-	l.beginWait(c, gate.Held)
+	r.GivenFrom, r.Up.OutBase, r.Up.Safe, r.Up.Out = 0, 0, 0, 0
 	l.waits(c)
 	l.commit(c)
 }
@@ -358,8 +370,11 @@ func (l *lane) unsend(c *conn) {
 // again enters a stream whose pause is over.
 func (l *lane) again(c *conn) {
 	c.retryAt = 0
-	verdict, life := l.gate.Enter(l.ticket(c))
-	l.entered(c, verdict, life)
+	if c.r.Lives >= maxLives { // no news came
+		l.giveUpOn(c)
+		return
+	}
+	l.goToGate(c)
 }
 
 func (l *lane) entered(c *conn, verdict gate.Verdict, life int64) {
@@ -375,10 +390,9 @@ func (l *lane) entered(c *conn, verdict gate.Verdict, life int64) {
 
 // holdOver: a stream has waited as long as it may.
 func (l *lane) holdOver(c *conn) {
-	if c.retryAt == 0 && !l.gate.Forget(l.ticket(c)) {
+	if !l.withdraw(c) {
 		return // its grant is in the mail
 	}
-	c.retryAt = 0
 	l.waitEnded(c)
 	why := "the worker did not come back within the time that requests are held"
 	if l.gate.Stats().State == gate.Open {

@@ -24,6 +24,7 @@ type lane struct {
 	count *arena.Counters
 	poll  poller
 	mail  *loop.Mailbox[gate.Grant]
+	turns *loop.Mailbox[gate.Ticket] // of suspects
 
 	closing atomic.Bool
 	knock   atomic.Bool // another lane couldn't take in who waits at the fronts
@@ -46,6 +47,7 @@ type lane struct {
 	request  http1.Request  // of the head that was just parsed
 	response http1.Response // likewise
 	scratch  []byte
+	joined   []byte // input of a request that lay in pieces
 }
 
 func newLane(r *Relay, id int, p poller) *lane {
@@ -54,6 +56,7 @@ func newLane(r *Relay, id int, p poller) *lane {
 		now: r.Kernel.Now(), conns: make([]*conn, r.Arena.Slots()),
 	}
 	l.mail = loop.NewMailbox[gate.Grant](p.Wake)
+	l.turns = loop.NewMailbox[gate.Ticket](p.Wake)
 	l.wheel = loop.NewWheel(l.now)
 	return l
 }
@@ -103,6 +106,9 @@ func (l *lane) handle(events []loop.Event) bool {
 	l.now = l.k.Now()
 	for _, g := range l.mail.Take() {
 		l.granted(g)
+	}
+	for _, t := range l.turns.Take() {
+		l.turnCame(t)
 	}
 	l.ready = l.ready[:0]
 	if l.knock.Swap(false) && l.accepting {
@@ -394,11 +400,17 @@ func (l *lane) shed() bool {
 }
 
 // idle: between two requests, or before the first.
-func (c *conn) idle() bool { return c.r.Phase == arena.Head && len(c.unjudgedUp()) == 0 }
+func (c *conn) idle() bool { return c.r.Phase == arena.Head && c.unjudged() == 0 }
 
 // commit makes the working copy the slot's record, and then does what had to wait for that.
 func (l *lane) commit(c *conn) {
+	if c.r.Kept > 0 && c.copyOver() {
+		c.forget()
+	}
 	l.arena.Commit(int(c.index), &c.r)
+	if c.r.Kept == 0 && len(c.blocks) > 0 {
+		l.returnBlocks(c)
+	}
 	if c.dropped != kernel.None {
 		l.close(c.dropped)
 		c.dropped = kernel.None
@@ -446,6 +458,8 @@ func (l *lane) release(c *conn) {
 	}
 	l.close(c.client())
 	l.arena.Wipe(int(c.index))
+	l.returnBlocks(c)
+	l.yield(c)
 	l.conns[c.index] = nil
 	l.free = append(l.free, c.index)
 	l.spare = append(l.spare, c)

@@ -41,6 +41,7 @@ type Options struct {
 	// 0: no bound.
 	Concurrency int
 	Heartbeat   time.Duration // of silence after which an event stream gets a comment; 0: never
+	Replay      Replay        // which requests may be given to a second life
 
 	Drained     func(life int64)  // the barrier's second half; must not block
 	Ended       func([]arena.End) // streams that were cut or that a restart has touched; may take its time; nil: nobody keeps them
@@ -57,6 +58,7 @@ type Relay struct {
 	Options
 	gate   *gate.Gate
 	lanes  []*lane
+	turns  *turns
 	target atomic.Pointer[target]
 	teller *teller
 }
@@ -100,6 +102,7 @@ func assemble(o Options, pollers []poller) *Relay {
 	}
 	r.gate = gate.New(gate.Bounds{Waiting: o.Waiting, InFlight: o.Concurrency},
 		func(g gate.Grant) { r.lanes[g.Loop].mail.Post(g) }, o.Drained)
+	r.turns = &turns{post: func(t gate.Ticket) { r.lanes[t.Loop].turns.Post(t) }}
 	for i, p := range pollers {
 		r.lanes = append(r.lanes, newLane(r, i, p))
 	}
@@ -167,10 +170,10 @@ func (r *Relay) Retarget(life int64, to kernel.Address) {
 	}
 }
 
-// LifeGone says that life's process has exited. What lies in its connections is still read; streams that don't come
-// to their end by that are cut, and those of which it had got no byte go back to the gate.
+// LifeGone says that life's process has exited unasked. What lies in its connections is still read; streams that don't
+// come to their end by that are cut, or, not answered yet, given to the next life. It may be said again.
 func (r *Relay) LifeGone(life int64) {
-	r.eachOf(life, func(l *lane, c *conn) {
+	r.each(func(c *conn) bool { return c.of(life) }, func(l *lane, c *conn) {
 		c.lifeGone = true
 		c.workerIn = c.watchedWorker() // one last look, unless the client is in the way
 		l.advance(c)
@@ -179,22 +182,33 @@ func (r *Relay) LifeGone(life int64) {
 			l.advance(c)
 		}
 	})
+	r.Crashed(life)
 }
 
-// Cut ends every stream that life still has, loudly.
-func (r *Relay) Cut(life int64, cause arena.Cause) {
-	r.eachOf(life, func(l *lane, c *conn) {
-		l.cut(c, cause, "")
+// Crashed says that life has crashed, as far as anybody can tell: requests that it had got and lost without an answer
+// may be what it died of.
+func (r *Relay) Crashed(life int64) {
+	r.each(func(c *conn) bool { return c.r.LostOn == life && c.r.Phase == arena.Held }, func(l *lane, c *conn) {
+		l.crashTold(c)
 		l.advance(c)
 	})
 }
 
-func (r *Relay) eachOf(life int64, do func(*lane, *conn)) {
+// Cut ends every stream that life still has: loudly, but for those that it hasn't answered yet and another life may.
+func (r *Relay) Cut(life int64, cause arena.Cause) {
+	r.each(func(c *conn) bool { return c.of(life) }, func(l *lane, c *conn) {
+		l.cutOrGiveAgain(c, cause)
+		l.advance(c)
+	})
+}
+
+// each does something with every connection that is meant, under its lane's mutex.
+func (r *Relay) each(meant func(*conn) bool, do func(*lane, *conn)) {
 	for _, l := range r.lanes {
 		l.mu.Lock()
 		l.now = r.Kernel.Now()
 		for _, c := range l.conns {
-			if c != nil && c.of(life) {
+			if c != nil && meant(c) {
 				do(l, c)
 			}
 		}
@@ -210,6 +224,9 @@ type Stats struct {
 	Connections int
 	Streams     int           // open: waiting, relayed, or being flushed
 	Oldest      time.Duration // of the open streams
+	Suspects    int           // that wait for their turn
+	CopyBytes   int64         // of the requests' copies, in blocks; of CopyMost
+	CopyMost    int64
 	Counts      Counts
 }
 
@@ -224,6 +241,10 @@ type Counts struct {
 	Accepted, Streams, Waited, Heartbeats, Shed, Stalled int64
 	Outcomes                                             map[string]int64
 	Cuts                                                 map[string]int64 // by cause
+	Retries                                              map[string]int64 // requests given again, by what was lost
+	Uncopied                                             map[string]int64 // requests that went on without a copy, by why
+	Condemned, SuspectsRefused                           int64            // requests that two lives died of, and the same ones sent again
+	Opened, Reused                                       int64            // connections to the worker, and how often one was used again
 	HoldEver                                             time.Duration
 	LongestHold, LongestGap                              time.Duration // since Mark
 	TakeOver                                             TakeOverCounts
@@ -236,7 +257,8 @@ type TakeOverCounts struct {
 
 // Stats returns a snapshot.
 func (r *Relay) Stats() Stats {
-	s := Stats{Gate: r.gate.Stats(), Fronts: make([]FrontStats, arena.MaxFronts), Counts: r.counts()}
+	s := Stats{Gate: r.gate.Stats(), Fronts: make([]FrontStats, arena.MaxFronts), Counts: r.counts(), Suspects: r.turns.waits()}
+	s.CopyBytes, s.CopyMost = int64(r.Arena.BlocksClaimed())*arena.BlockSize, int64(r.Arena.Blocks())*arena.BlockSize
 	now := r.Kernel.Now()
 	for _, l := range r.lanes {
 		l.mu.Lock()
@@ -322,7 +344,7 @@ func (r *Relay) refusals(code arena.Refusal) (n int64) {
 }
 
 func (r *Relay) counts() Counts {
-	c := Counts{Outcomes: map[string]int64{}, Cuts: map[string]int64{}}
+	c := Counts{Outcomes: map[string]int64{}, Cuts: map[string]int64{}, Retries: map[string]int64{}, Uncopied: map[string]int64{}}
 	for i := range arena.MaxLoops { // there may have been more lanes in an earlier life
 		from := r.Arena.Counters(i)
 		c.Accepted += from.Accepted.Load()
@@ -337,6 +359,16 @@ func (r *Relay) counts() Counts {
 		for cause := arena.Crash; int(cause) < len(from.Causes); cause++ {
 			c.Cuts[cause.String()] += from.Causes[cause].Load()
 		}
+		for of, name := range lossNames {
+			c.Retries[name] += from.Retries[of].Load()
+		}
+		for why, name := range uncopiedNames {
+			c.Uncopied[name] += from.Uncopied[why].Load()
+		}
+		c.Condemned += from.Condemned.Load()
+		c.SuspectsRefused += from.SuspectsRefused.Load()
+		c.Opened += from.Opened.Load()
+		c.Reused += from.Reused.Load()
 		c.HoldEver = max(c.HoldEver, time.Duration(from.HoldEver.Load()))
 		c.LongestHold = max(c.LongestHold, time.Duration(from.LongestHold.Load()))
 		c.LongestGap = max(c.LongestGap, time.Duration(from.LongestGap.Load()))

@@ -23,6 +23,8 @@ func (l *lane) pumpUp(c *conn) {
 		case bad != nil:
 			l.refuseBody(c, bad)
 			return
+		case c.r.Phase != arena.Relay:
+			return // refused
 		case moved:
 			l.commit(c)
 		case !c.clientIn || !l.readClient(c, int(min(c.r.Request.Left(), arena.InSize))+headRead):
@@ -86,13 +88,16 @@ func (l *lane) judgeRequest(c *conn) (moved bool, bad *http1.Malformed) {
 		if room <= 0 {
 			break
 		}
-		in := c.unjudgedUp()
+		in := l.unjudgedUp(c)
 		used, piece, bad := r.Request.Next(in[:min(len(in), room)])
 		if bad != nil {
 			return moved, bad
 		}
 		r.Up.Judged += int64(used)
 		moved = moved || used > 0
+		if used > 0 && r.Request.Ended() && l.condemned(c) {
+			return false, nil // its last byte was not given
+		}
 		switch piece.Kind {
 		case http1.Data:
 			c.askData(in[piece.From:piece.To])
@@ -107,11 +112,11 @@ func (l *lane) judgeRequest(c *conn) (moved bool, bad *http1.Malformed) {
 			r.Set(arena.RequestDone)
 			moved = true
 		case http1.More:
-			more = false
+			more = used > 0 // there may be another block
 		}
 	}
 	r.Up.Safe = r.Up.Out
-	if moved && c.slot.Noted.UpGiven > 0 { // until then the head must stay: the stream may have to go back to the gate
+	if moved && !c.copyNeeded() { // until then it must stay: the stream may have to go back to the gate
 		rewindIn(&r.Up, c.slot.Noted.UpTaken)
 	}
 	return moved, nil

@@ -3,8 +3,10 @@ package relay
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"autoglm-sidecar/sockets/arena"
+	"autoglm-sidecar/sockets/gate"
 	"autoglm-sidecar/sockets/http1"
 	"autoglm-sidecar/sockets/kernel"
 )
@@ -26,13 +28,16 @@ func (r *Relay) TakeOver() error {
 	named := r.doubt(left)
 	r.suspect()
 	r.sweep(left, named)
+	blocks := r.chained()
+	r.turns.restore() // nobody's turn comes before all are found
+	defer r.turns.over()
 	for i := range r.Arena.Slots() {
 		if !r.Arena.Used(i) {
 			continue
 		}
 		l := r.lanes[i%len(r.lanes)]
 		l.count.Working.Store(int64(i) + 1)
-		l.restore(int32(i))
+		l.restore(int32(i), blocks[int32(i)])
 		l.count.Working.Store(0)
 	}
 	return nil
@@ -198,14 +203,18 @@ func (r *Relay) adopt(fd int32, front int) bool {
 }
 
 // restore makes a conn of a slot, if the kernel agrees with it.
-func (l *lane) restore(i int32) {
+func (l *lane) restore(i int32, blocks []int32) {
 	c := l.attach(i)
+	c.blocks = slices.DeleteFunc(slices.Clone(blocks), func(b int32) bool { return b < 0 })
 	if c.slot.Suspect >= poisonous {
 		l.count.Poisoned.Add(1)
 		l.giveUp(c, arena.Poison)
 		return
 	}
-	err := l.mend(c)
+	err := c.chained(blocks)
+	if err == nil {
+		err = l.mend(c)
+	}
 	if err == nil {
 		err = l.verify(c)
 	}
@@ -219,14 +228,31 @@ func (l *lane) restore(i int32) {
 	c.clientIn, c.workerIn, c.workerOut, c.connected = true, true, true, true
 	switch {
 	case c.r.Phase == arena.Relay && c.unheard():
+		l.beginWait(c, gate.Held)
 		l.unsend(c) // perhaps it never connected: the gate knows best where it belongs
-		l.gate.Rejoin(l.ticket(c))
+		l.rejoin(c)
 	case c.r.Phase == arena.Relay:
 		l.gate.Restore(c.r.Life)
+		if c.turn = c.r.Crashes > 0 && !c.r.Has(arena.AnswerBegun); c.turn {
+			l.relay.turns.restore()
+		}
 	case c.r.Phase == arena.Held:
-		l.gate.Rejoin(l.ticket(c))
+		l.rejoin(c)
 	case c.r.Phase == arena.Linger:
 		c.closeAt = l.now + int64(lingerIdle)
+	}
+}
+
+// rejoin lets a stream wait where it waited.
+func (l *lane) rejoin(c *conn) {
+	switch {
+	case c.r.Lives >= maxLives:
+		c.retryAt = l.now + int64(newsTime)
+	case c.r.Crashes > 0:
+		c.queued = true
+		l.relay.turns.join(l.ticket(c))
+	default:
+		l.gate.Rejoin(l.ticket(c))
 	}
 }
 
@@ -326,7 +352,7 @@ func (l *lane) believe(what string, noted *int64, kernel, most int64, unnoted in
 const errorRoom = headRoom - http1.MaxGrowth
 
 // verify looks at what the kernel knows nothing of: that the answer can go on where the record says that it is, and
-// that the head of a stream that will go to another life is one.
+// that the head of a stream that may go to another life is one.
 func (l *lane) verify(c *conn) error {
 	r, h := &c.r, &c.r.Down
 	free := arena.OutSize - (h.Out - h.OutBase)
@@ -341,11 +367,10 @@ func (l *lane) verify(c *conn) error {
 		return fmt.Errorf("%d bytes of room are left for the answer", free)
 	case r.Framing == http1.FramingChunked && !r.Has(arena.LastChunkDown) && 0 < held && held <= int64(len(openSize)):
 		return fmt.Errorf("an event of %d bytes is under way, its chunk's size line among them", held)
-	case r.Phase == arena.Relay && !c.unheard():
+	case !c.copyNeeded() || !c.copied():
 		return nil
 	}
-	from := r.HeadAt - r.Up.InBase
-	head := c.areas.UpIn[from : from+int64(r.HeadLen)]
+	head := l.head(c)
 	if end, bad := http1.FindHeadEnd(head, 0); bad != nil || end != len(head) {
 		return errors.New("where the request's head should be there is none")
 	}
@@ -359,4 +384,4 @@ func (l *lane) verify(c *conn) error {
 }
 
 // unheard: its life has got no byte of the request and has said nothing, so the stream may go to another one.
-func (c *conn) unheard() bool { return c.slot.Noted.UpGiven == 0 && !c.r.Has(arena.AnswerBegun) }
+func (c *conn) unheard() bool { return c.ungiven() && !c.r.Has(arena.AnswerBegun) }

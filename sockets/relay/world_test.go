@@ -35,7 +35,10 @@ type world struct {
 	answers map[string]answer // by path
 	seen    map[string][]byte // bodies of the requests that came whole to a worker, by path
 
-	open      bool // whether the gate is to be open
+	life      int64
+	dead      bool           // the life has died, and the relay was told
+	heard     map[string]int // whole requests that came to a worker, by path
+	open      bool           // whether the gate is to be open
 	steps     int
 	patience  int // steps after which a run is stuck
 	drained   []int64
@@ -78,6 +81,8 @@ type workerConn struct {
 	begun  bool
 	closed bool
 	script answer
+
+	listened int // bytes of got when it was last looked at
 }
 
 type killed struct{}
@@ -85,7 +90,7 @@ type killed struct{}
 func newWorld(t testing.TB, seed uint64, overUnix bool) *world {
 	w := &world{
 		t: t, kernel: fake.New(seed, overUnix), arena: arena.OnHeap(6), rand: rand.New(rand.NewPCG(seed, 2)),
-		front: fake.Front, answers: map[string]answer{}, seen: map[string][]byte{}, open: true, patience: 30_000,
+		front: fake.Front, answers: map[string]answer{}, seen: map[string][]byte{}, heard: map[string]int{}, life: 1, open: true, patience: 30_000,
 	}
 	return w
 }
@@ -105,6 +110,7 @@ func (w *world) takeOver() {
 	o := Options{
 		Arena: w.arena, Kernel: k, Log: slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), Fronts: fakeFronts, Lanes: 2,
 		Hold: time.Minute, Waiting: w.arena.Slots(), Heartbeat: 10 * time.Second,
+		Replay:  Replay{Paths: []string{"/chat/completions"}, PerRequest: 16 * arena.BlockSize},
 		Drained: func(life int64) { w.drained = append(w.drained, life) },
 	}
 	if w.options != nil {
@@ -128,9 +134,48 @@ func (w *world) serve() {
 	for _, l := range w.relay.lanes {
 		l.wakeUp()
 	}
-	if w.open {
-		w.relay.Open(1, kernel.Address{Unix: "worker"})
+	switch {
+	case w.dead:
+		w.relay.LifeGone(w.life) // the supervisor says it again
+	case w.open:
+		w.relay.Open(w.life, kernel.Address{Unix: "worker"})
 	}
+}
+
+// workerDies ends all that the worker has; the relay isn't told yet.
+func (w *world) workerDies() {
+	w.kernel.Refuse(true)
+	for end := w.kernel.Worker(); end != nil; end = w.kernel.Worker() {
+		end.Close() // in its backlog
+	}
+	for _, c := range w.workers {
+		if !c.closed {
+			c.closed = true
+			c.end.Close()
+		}
+	}
+}
+
+// crash lets the worker die, as the relay learns at once.
+func (w *world) crash() {
+	w.workerDies()
+	w.tellCrash()
+}
+
+func (w *world) tellCrash() {
+	w.dead = true
+	w.survive(func() {
+		w.relay.Gate().Hold(w.life)
+		w.relay.LifeGone(w.life)
+	})
+}
+
+// revive starts the next life.
+func (w *world) revive() {
+	w.dead = false
+	w.life++
+	w.kernel.Refuse(false)
+	w.survive(func() { w.relay.Open(w.life, kernel.Address{Unix: "worker"}) })
 }
 
 // survive runs f as the runner; where the runner is killed in it, another one is started, as often as needed.
@@ -303,7 +348,8 @@ func (c *workerConn) act(w *world) {
 		c.end.Close()
 		return
 	}
-	if !c.begun {
+	if !c.begun && len(c.got) != c.listened {
+		c.listened = len(c.got)
 		c.listen(w)
 	}
 	if !c.begun {
@@ -343,6 +389,7 @@ func (c *workerConn) listen(w *world) {
 	}
 	if err == nil {
 		w.seen[q.URL.Path] = body
+		w.heard[q.URL.Path]++
 	}
 	c.begun, c.script, c.answer = true, script, []byte(script.bytes)
 }

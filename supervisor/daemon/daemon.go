@@ -96,7 +96,7 @@ func Run(ctx context.Context, c config.Run, o Options) error {
 
 // build makes or finds everything that outlives a runner, and then the rooms on it.
 func (d *daemon) build(ctx context.Context) error {
-	a, found, err := openMemory(d.slots())
+	a, found, err := openMemory(arena.Size{Slots: d.slots(), Blocks: int(replayBudget(d.Replay.Budget) / arena.BlockSize)})
 	if err != nil {
 		return err
 	}
@@ -123,6 +123,7 @@ func (d *daemon) buildRelay(found bool) (err error) {
 	d.relay, err = relay.New(relay.Options{
 		Arena: d.arena, Kernel: kernel.Linux{}, Log: d.Log, Fronts: d.relayFronts(),
 		Hold: d.Hold, Heartbeat: d.Heartbeat, Concurrency: d.Queue.Concurrency,
+		Replay:      relay.Replay{Paths: d.Replay.Paths, PerRequest: d.Replay.PerRequest},
 		Drained:     func(life int64) { d.life.Drained(supervisor.Life(life)) },
 		Unreachable: d.unreachable,
 		Tick:        page.Tick,

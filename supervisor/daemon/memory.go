@@ -32,16 +32,16 @@ func (d *daemon) slots() int {
 }
 
 // openMemory finds the arena that an earlier runner left, or makes one. found says which.
-func openMemory(slots int) (a *arena.Arena, found bool, err error) {
+func openMemory(s arena.Size) (a *arena.Arena, found bool, err error) {
 	if keeper.Gen() == 0 {
-		a, err = arena.Private(slots)
+		a, err = arena.Private(s)
 		return a, false, err
 	}
 	a, found, err = arena.Open(keeper.ArenaFD)
 	if err != nil || found {
 		return a, found, err
 	}
-	a, err = arena.Create(keeper.ArenaFD, slots)
+	a, err = arena.Create(keeper.ArenaFD, s)
 	return a, false, err
 }
 
