@@ -20,12 +20,14 @@ import (
 // crashes of the last hour matter.
 const MaxRecord = 2048
 
+// RecordVersion is of the records that this program writes and reads.
+const RecordVersion = 2
+
 const (
-	recordVersion = 2
-	maxError      = 200 // bytes of LastError
-	maxDetail     = 96  // of Restart.Detail
-	maxWhy        = 160 // of Restart.Why
-	maxBy         = 32  // of Restart.By
+	maxError  = 200 // bytes of LastError
+	maxDetail = 96  // of Restart.Detail
+	maxWhy    = 160 // of Restart.Why
+	maxBy     = 32  // of Restart.By
 )
 
 // AppendRecord appends the machine's record to b.
@@ -35,7 +37,7 @@ func (m *Machine) AppendRecord(b []byte) []byte {
 		noted.State, noted.Deadline = m.Noted, m.NotedDeadline
 	}
 	noted.LastError = clip(m.LastError, maxError)
-	w := record{b: []byte{recordVersion}, writing: true}
+	w := record{b: []byte{RecordVersion}, writing: true}
 	w.machine(&noted)
 	return append(b, sealed(w.b)...)
 }
@@ -54,8 +56,8 @@ func ReadRecord(b []byte) (Machine, error) {
 	if crc32.ChecksumIEEE(b[:body]) != binary.LittleEndian.Uint32(b[body:]) {
 		return m, errors.New("read the machine's record: its checksum is wrong")
 	}
-	if b[0] != recordVersion {
-		return m, fmt.Errorf("read the machine's record: version %d, this program knows %d", b[0], recordVersion)
+	if b[0] != RecordVersion {
+		return m, fmt.Errorf("read the machine's record: version %d, this program knows %d", b[0], RecordVersion)
 	}
 	r := record{b: b[1:body]}
 	r.machine(&m)

@@ -148,4 +148,4 @@ func FuzzRecord(f *testing.F) {
 // withoutFrame and withFrame take version and checksum away, which no fuzzer would get past.
 func withoutFrame(b []byte) []byte { return b[1 : len(b)-4] }
 
-func withFrame(fields []byte) []byte { return sealed(append([]byte{recordVersion}, fields...)) }
+func withFrame(fields []byte) []byte { return sealed(append([]byte{RecordVersion}, fields...)) }

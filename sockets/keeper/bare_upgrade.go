@@ -61,6 +61,7 @@ func upgrade() {
 //go:norace
 func giveBack(page *Page, failed int) {
 	page.Undone++
+	page.Failed = own.gen
 	page.Errno = int64(-failed)
 }
 
@@ -72,6 +73,7 @@ func goBack() {
 	page := mappedPage()
 	page.Trial = 0
 	page.Undone++
+	page.Failed = own.gen
 	execute(OldExeFD)
 }
 

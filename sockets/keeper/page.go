@@ -36,6 +36,7 @@ type Page struct {
 	Upgrades int64 // by the keeper: files that it executed, or tried to
 	Undone   int64 // by the keeper: of these, those that were given back or failed their trial
 	Errno    int64 // by the keeper: why execve gave the last one back; 0: it did not
+	Failed   int64 // by the keeper: the last runner that failed its trial, or that asked for what was given back
 }
 
 // PageVersion is of all pages whose fields mean what they mean here. A program of another one can't follow this one.

@@ -32,17 +32,26 @@ type Upgrades struct {
 	Undone  int64         // of these, those that the kernel gave back or that failed their trial
 	OnTrial bool          // the program that runs is on trial: if its runner dies, the one before it comes back
 	Left    time.Duration // of the trial
-	Refused error         // why the kernel gave the last file back; nil: it did not
+	Failed  int64         // the last runner whose program was undone, or that asked for one which was given back; 0: none
+	Why     string        // what happened to it; empty: nothing, or it is forgotten
 }
 
 // Upgraded tells of the upgrades; now is the time of CLOCK_MONOTONIC.
 func (p *Page) Upgraded(now time.Duration) Upgrades {
-	u := Upgrades{Tried: atomic.LoadInt64(&p.Upgrades), Undone: atomic.LoadInt64(&p.Undone)}
+	u := Upgrades{
+		Tried: atomic.LoadInt64(&p.Upgrades), Undone: atomic.LoadInt64(&p.Undone), Failed: atomic.LoadInt64(&p.Failed),
+	}
 	if since := atomic.LoadInt64(&p.Trial); since != 0 {
 		u.OnTrial, u.Left = true, max(0, trialTime-(now-time.Duration(since)))
 	}
 	if errno := atomic.LoadInt64(&p.Errno); errno != 0 {
-		u.Refused = syscall.Errno(errno)
+		u.Why = "the kernel did not execute it: " + syscall.Errno(errno).Error()
+		return u
+	}
+	for _, d := range p.LastDeaths() {
+		if int64(d.Gen) == u.Failed {
+			u.Why = "its runner " + d.String()
+		}
 	}
 	return u
 }

@@ -54,7 +54,7 @@ func TestAnUpgradeChangesTheProgramAndNothingElse(t *testing.T) {
 		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", s.keeper))
 		s.must(err)
 		check(t, "the keeper's file", exe, file)
-		check(t, "upgrades", s.ask("upgrades", "upgrades"), "tried=1 undone=0 trial=true refused=<nil>")
+		check(t, "upgrades", s.ask("upgrades", "upgrades"), "tried=1 undone=0 trial=true failed=0")
 		check(t, "deaths", s.ask("deaths", "deaths"), "[killed for an upgrade]")
 		check(t, "page", s.ask("page", "page"), "takeovers=1 leaving=false")
 		check(t, "what a worker would get", s.ask("cloexec", "cloexec"), "[]")
@@ -83,7 +83,9 @@ func TestAnUpgradeChangesTheProgramAndNothingElse(t *testing.T) {
 }
 
 func TestAProgramThatFailsItsTrialIsUndone(t *testing.T) {
-	for _, flaw := range []string{"panic", "exit", "hang", "late"} {
+	for flaw, why := range map[string]string{
+		"panic": "panicked (exit status 2)", "exit": "exited with status 3", "hang": "hung: it did not get ready", "late": "panicked (exit status 2)",
+	} {
 		t.Run(flaw, func(t *testing.T) {
 			t.Parallel()
 			s := launch(t, plain)
@@ -91,7 +93,7 @@ func TestAProgramThatFailsItsTrialIsUndone(t *testing.T) {
 			s.tell("upgrade " + bad)
 			s.awaitNext(3)
 			check(t, "label", s.ask("label", "label"), "")
-			check(t, "upgrades", s.ask("upgrades", "upgrades"), "tried=1 undone=1 trial=false refused=<nil>")
+			check(t, "upgrades", s.ask("upgrades", "upgrades"), "tried=1 undone=1 trial=false failed=2 its runner "+why)
 			// What it was before it is again.
 			s.tell("panic")
 			s.awaitNext(4)
@@ -115,7 +117,7 @@ func TestWhatTheKernelDoesNotExecuteIsGivenBack(t *testing.T) {
 		s.upgradeTo(file, 2+i)
 		check(t, "label", s.ask("label", "label"), "")
 		why := []error{unix.ENOEXEC, unix.EACCES}[i]
-		check(t, "upgrades", s.ask("upgrades", "upgrades"), fmt.Sprintf("tried=%d undone=%d trial=false refused=%v", i+1, i+1, why))
+		check(t, "upgrades", s.ask("upgrades", "upgrades"), fmt.Sprintf("tried=%d undone=%d trial=false failed=%d the kernel did not execute it: %v", i+1, i+1, i+1, why))
 		check(t, "what a worker would get", s.ask("cloexec", "cloexec"), "[]")
 		check(t, "limit", s.ask("limit", "limit"), limit)
 	}
@@ -128,7 +130,7 @@ func TestUpgradesFollowEachOther(t *testing.T) {
 		s.upgradeTo(next, gen)
 		check(t, "label", s.ask("label", "label"), "next")
 	}
-	check(t, "upgrades", s.ask("upgrades", "upgrades"), "tried=10 undone=0 trial=true refused=<nil>")
+	check(t, "upgrades", s.ask("upgrades", "upgrades"), "tried=10 undone=0 trial=true failed=0")
 	// None of them stood its trial, so the first program is the one to go back to.
 	s.kill(s.runner, unix.SIGKILL)
 	s.awaitNext(12)
@@ -176,5 +178,5 @@ func TestAProgramThatStandsItsTrialStays(t *testing.T) {
 	s.kill(s.runner, unix.SIGKILL)
 	s.awaitNext(3)
 	check(t, "label", s.ask("label", "label"), "next")
-	check(t, "upgrades", s.ask("upgrades", "upgrades"), "tried=1 undone=0 trial=false refused=<nil>")
+	check(t, "upgrades", s.ask("upgrades", "upgrades"), "tried=1 undone=0 trial=false failed=0")
 }

@@ -1,7 +1,8 @@
 // Package admin is how people and programs speak with a running sidecar: an HTTP API with JSON on its control
 // socket, the Go client of it, and two plain questions over TCP, /livez and /readyz. Whoever may open the socket may
 // look; only root and the user that the sidecar runs as may act, and each action is logged with its uid. The API
-// takes no command, no path and no program: the worst that it can be talked into is a restart.
+// takes no command and no path: the worst that it can be talked into is a restart. A program, for an upgrade, comes as
+// an open descriptor or is the one that lies where this one came from (passed.go).
 //
 // What is told and done lies behind Backend, which the daemon fills in.
 package admin
@@ -18,6 +19,9 @@ type Backend interface {
 	// Follow returns the restart as soon as its Revision is above after, or when ctx ends. An id that is not known
 	// (any more) gives a Refusal with UnknownRestart.
 	Follow(ctx context.Context, id, after int64) (Restart, error)
+	// Upgrade finds out whether a program is fit to go on in the place of this one. If it is, begin makes it do so, which
+	// ends this process; if not, that is a Refusal. The file stays the caller's.
+	Upgrade(ctx context.Context, r UpgradeRequest) (u Upgrade, begin func(), err error)
 }
 
 // RestartRequest is what an operator may ask for.
@@ -43,5 +47,8 @@ const (
 	BadRequest       = "bad_request"     // the request itself is wrong
 	NotFound         = "not_found"       // no such path
 	MethodNotAllowed = "method_not_allowed"
+	NoKeeper         = "no_keeper" // there is none, and without one no upgrade in place
+	Unfit            = "unfit"     // the program can't go on in the place of this one
+	Busy             = "busy"      // another upgrade is being looked at
 	internalError    = "internal"
 )

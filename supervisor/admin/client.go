@@ -198,6 +198,11 @@ func (c *Client) ask(caller context.Context, method, path string, body []byte, w
 		return fmt.Errorf("control socket %s: %w", c.path, err)
 	}
 	defer answer.Body.Close()
+	return c.read(answer, v)
+}
+
+// read reads a JSON answer into v, or the error that came instead.
+func (c *Client) read(answer *http.Response, v any) error {
 	d := json.NewDecoder(io.LimitReader(answer.Body, mostAnswer))
 	if answer.StatusCode/100 == 2 {
 		if err := d.Decode(v); err != nil {

@@ -13,12 +13,13 @@ import (
 
 // fake is a Backend whose restart is moved on by the test.
 type fake struct {
-	mu      sync.Mutex // guards all that follows
-	status  Status
-	refuse  error
-	asked   []RestartRequest
-	restart Restart
-	changed chan struct{} // closed and replaced with each change
+	mu       sync.Mutex // guards all that follows
+	status   Status
+	refuse   error
+	asked    []RestartRequest
+	upgrades []string
+	restart  Restart
+	changed  chan struct{} // closed and replaced with each change
 }
 
 func newFake() *fake { return &fake{changed: make(chan struct{})} }
@@ -62,6 +63,31 @@ func (f *fake) Follow(ctx context.Context, id, after int64) (Restart, error) {
 			return r, nil
 		}
 	}
+}
+
+// Upgrade notes what is in the file, which nobody can read any more when it returns.
+func (f *fake) Upgrade(_ context.Context, r UpgradeRequest) (Upgrade, func(), error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	text := "its own"
+	if r.File != nil {
+		b, err := io.ReadAll(r.File)
+		if err != nil {
+			return Upgrade{}, nil, err
+		}
+		text = string(b)
+	}
+	f.upgrades = append(f.upgrades, r.By+": "+text)
+	if f.refuse != nil {
+		return Upgrade{}, nil, f.refuse
+	}
+	begin := func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.status.Upgrades.Tried++
+		f.status.Version = text
+	}
+	return Upgrade{Number: f.status.Upgrades.Tried + 1, From: f.status.Version, To: text}, begin, nil
 }
 
 // move changes the restart under way and wakes those who follow it.

@@ -136,7 +136,8 @@ func (b *bounded) Accept() (net.Conn, error) {
 		<-b.places
 		return nil, err
 	}
-	return &boundedConn{Conn: c, free: sync.OnceFunc(func() { <-b.places })}, nil
+	u, _ := c.(*net.UnixConn)
+	return &boundedConn{Conn: c, passed: passed{unix: u}, free: sync.OnceFunc(func() { <-b.places })}, nil
 }
 
 func (b *bounded) Close() error {
@@ -147,10 +148,19 @@ func (b *bounded) Close() error {
 // boundedConn gives its place back when it closes.
 type boundedConn struct {
 	net.Conn
-	free func()
+	passed passed
+	free   func()
+}
+
+func (c *boundedConn) Read(p []byte) (int, error) {
+	if c.passed.wanted {
+		return c.passed.read(p)
+	}
+	return c.Conn.Read(p)
 }
 
 func (c *boundedConn) Close() error {
 	defer c.free()
+	c.passed.drop()
 	return c.Conn.Close()
 }

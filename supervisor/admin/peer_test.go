@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +22,11 @@ func TestMain(m *testing.M) {
 	fmt.Println("status:", err)
 	_, err = NewClient(path).Restart(context.Background(), RestartRequest{})
 	fmt.Println("restart:", err)
+	own, err := os.Open("/etc/passwd") // that anybody may read
+	if err == nil {
+		_, err = NewClient(path).Upgrade(context.Background(), own)
+	}
+	fmt.Println("upgrade:", err)
 }
 
 // askAs runs this test binary as somebody else against a control socket.
@@ -62,9 +68,10 @@ func TestRealProcessesOfOtherUsers(t *testing.T) {
 		{"root", 0, 0, done, done},
 	} {
 		out := askAs(t, path, c.uid, c.gid)
-		status, restart, _ := strings.Cut(strings.TrimPrefix(out, "status: "), "restart: ")
-		if !strings.Contains(status, c.status) || !strings.Contains(restart, c.restart) {
-			t.Errorf("%s gets\n%swant status %q, restart %q", c.who, out, c.status, c.restart)
+		status, rest, _ := strings.Cut(strings.TrimPrefix(out, "status: "), "restart: ")
+		restart, upgrade, _ := strings.Cut(rest, "upgrade: ")
+		if !strings.Contains(status, c.status) || !strings.Contains(restart, c.restart) || !strings.Contains(upgrade, c.restart) {
+			t.Errorf("%s gets\n%swant status %q, restart and upgrade %q", c.who, out, c.status, c.restart)
 		}
 	}
 	var by []string
@@ -73,5 +80,12 @@ func TestRealProcessesOfOtherUsers(t *testing.T) {
 	}
 	if got := strings.Join(by, ", "); got != "uid 40001, uid 0" {
 		t.Errorf("the backend was asked by %s, want the owner and root", got)
+	}
+	passwd, err := os.ReadFile("/etc/passwd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := f.upgrades, []string{"uid 40001: " + string(passwd), "uid 0: " + string(passwd)}; !slices.Equal(got, want) {
+		t.Errorf("upgrades were asked for: %q, want %q", got, want)
 	}
 }

@@ -30,12 +30,13 @@ type Options struct {
 //	GET  /v1/status                            Status
 //	POST /v1/restart {"now": bool}             202 Restart: begun or joined
 //	GET  /v1/restart/{id}?after=N&wait=20s     Restart, as soon as its revision is above N, or after wait (at most 1m)
+//	POST /v1/upgrade                           202 Upgrade: the program that came as a descriptor, else the one that lies where this came from
 func ServeControl(ctx context.Context, l net.Listener, b Backend, o Options) error {
 	c := control{Backend: b, log: o.Log, owner: os.Geteuid()}
 	if o.Owner != nil {
 		c.owner = *o.Owner
 	}
-	return serve(ctx, l, c.handler())
+	return serve(ctx, l, c.handler(), c.meet)
 }
 
 // ServeHealth answers /livez and /readyz until ctx ends, which is no error. It closes l.
@@ -55,7 +56,7 @@ func ServeHealth(ctx context.Context, l net.Listener, b Backend) error {
 	mux.HandleFunc("/livez", only("GET, HEAD"))
 	mux.HandleFunc("/readyz", only("GET, HEAD"))
 	mux.HandleFunc("/", notFound)
-	return serve(ctx, l, mux)
+	return serve(ctx, l, mux, nil)
 }
 
 func plain(w http.ResponseWriter, status int, text string) {
@@ -65,8 +66,9 @@ func plain(w http.ResponseWriter, status int, text string) {
 	io.WriteString(w, text+"\n")
 }
 
-// serve runs an HTTP server whose requests are bounded in size and time until ctx ends.
-func serve(ctx context.Context, l net.Listener, h http.Handler) error {
+// serve runs an HTTP server whose requests are bounded in size and time until ctx ends. meet, if not nil, is called for each
+// connection before anything is read from it.
+func serve(ctx context.Context, l net.Listener, h http.Handler, meet func(context.Context, net.Conn) context.Context) error {
 	guard := http.NewCrossOriginProtection()
 	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		replyError(w, http.StatusForbidden, NotPermitted, "pages of other sites may not act here")
@@ -78,7 +80,7 @@ func serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		WriteTimeout:      LongestWait + requestTime,
 		IdleTimeout:       30 * time.Second,
 		MaxHeaderBytes:    16 << 10,
-		ConnContext:       withPeer,
+		ConnContext:       meet,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          log.New(io.Discard, "", 0), // what peers send wrong is theirs to see
 	}
@@ -113,6 +115,8 @@ func (c control) handler() http.Handler {
 	mux.HandleFunc("GET /v1/status", c.status)
 	mux.HandleFunc("POST /v1/restart", c.restart)
 	mux.HandleFunc("GET /v1/restart/{id}", c.follow)
+	mux.HandleFunc("POST /v1/upgrade", c.upgrade)
+	mux.HandleFunc("/v1/upgrade", only("POST"))
 	mux.HandleFunc("/v1/status", only("GET, HEAD"))
 	mux.HandleFunc("/v1/restart", only("POST"))
 	mux.HandleFunc("/v1/restart/{id}", only("GET, HEAD"))
@@ -122,12 +126,21 @@ func (c control) handler() http.Handler {
 
 func (c control) status(w http.ResponseWriter, _ *http.Request) { reply(w, http.StatusOK, c.Status()) }
 
-func (c control) restart(w http.ResponseWriter, r *http.Request) {
+// actor is the peer that asks for an action, if it may; if not, it is told.
+func (c control) actor(w http.ResponseWriter, r *http.Request, action string) (Peer, bool) {
 	peer, known := peerFrom(r.Context())
-	if !known || !peer.mayAct(c.owner) {
-		c.log.Warn("restart refused", "reason", NotPermitted, "uid", peer.UID, "pid", peer.PID, "peer_known", known)
-		replyError(w, http.StatusForbidden, NotPermitted,
-			fmt.Sprintf("uid %d may look and not act; ask as root, or as the user that the sidecar runs as", peer.UID))
+	if known && peer.mayAct(c.owner) {
+		return peer, true
+	}
+	c.log.Warn(action+" refused", "reason", NotPermitted, "uid", peer.UID, "pid", peer.PID, "peer_known", known)
+	replyError(w, http.StatusForbidden, NotPermitted,
+		fmt.Sprintf("uid %d may look and not act; ask as root, or as the user that the sidecar runs as", peer.UID))
+	return peer, false
+}
+
+func (c control) restart(w http.ResponseWriter, r *http.Request) {
+	peer, may := c.actor(w, r, "restart")
+	if !may {
 		return
 	}
 	var request RestartRequest

@@ -13,6 +13,7 @@ type Status struct {
 	Runner    int       `json:"runner"` // PID
 	Since     time.Time `json:"since"`  // of the keeper
 	TakeOvers int64     `json:"take_overs"`
+	Upgrades  Upgrades  `json:"upgrades"`
 
 	Phase string `json:"phase"` // down, starting, serving, draining, stopping or reclaiming
 	State string `json:"state"` // the machine's inner state, for developers

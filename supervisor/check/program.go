@@ -37,9 +37,15 @@ func (o SidecarOptions) workerName() string {
 
 // Status is what `status --json` says, as far as it is needed here.
 type Status struct {
-	Keeper    int    `json:"keeper"`
-	Runner    int    `json:"runner"`
-	TakeOvers int64  `json:"take_overs"`
+	Keeper    int   `json:"keeper"`
+	Runner    int   `json:"runner"`
+	TakeOvers int64 `json:"take_overs"`
+	Upgrades  struct {
+		Tried     int64  `json:"tried"`
+		Undone    int64  `json:"undone"`
+		OnTrial   bool   `json:"on_trial"`
+		LastError string `json:"last_error"`
+	} `json:"upgrades"`
 	Phase     string `json:"phase"`
 	Life      int64  `json:"life"`
 	Restarts  int64  `json:"restarts"`

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -40,6 +41,8 @@ type fake struct {
 	begun  admin.Restart
 	steps  []admin.Restart
 	asked  []admin.RestartRequest
+	after  func(*admin.Status) // what becomes of the status when an upgrade has begun
+	files  []string            // what was in the files that upgrades came with
 }
 
 func (f *fake) Status() admin.Status {
@@ -66,6 +69,26 @@ func (f *fake) Follow(ctx context.Context, _, after int64) (admin.Restart, error
 	f.steps = f.steps[1:]
 	next.Revision = after + 1
 	return next, nil
+}
+
+func (f *fake) Upgrade(_ context.Context, r admin.UpgradeRequest) (admin.Upgrade, func(), error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	text := "its own"
+	if r.File != nil {
+		b, err := io.ReadAll(r.File)
+		if err != nil {
+			return admin.Upgrade{}, nil, err
+		}
+		text = string(b)
+	}
+	f.files = append(f.files, text)
+	begin := func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.after(&f.status)
+	}
+	return admin.Upgrade{Number: 1, From: f.status.Version, To: text}, begin, f.refuse
 }
 
 // running serves the backend as the user's sidecar "default" and returns the user's runtime directory.
@@ -120,6 +143,8 @@ func TestWhatIsWrongIsSaidOnceAndClearly(t *testing.T) {
 		},
 		{"status", exitNotRunning, tried},
 		{"restart", exitNotRunning, tried},
+		{"upgrade", exitNotRunning, tried},
+		{"upgrade /nowhere/bin", exitUsage, "upgrade: open /nowhere/bin: no such file or directory\n"},
 		{"restart --wait --now --json", exitNotRunning, tried},
 		{
 			"status --control /nowhere/x.sock", exitNotRunning,
@@ -135,7 +160,7 @@ func TestWhatIsWrongIsSaidOnceAndClearly(t *testing.T) {
 }
 
 func TestHelpNamesExitCodes(t *testing.T) {
-	for _, line := range []string{"--help", "run --help", "status --help", "restart --help"} {
+	for _, line := range []string{"--help", "run --help", "status --help", "restart --help", "upgrade --help"} {
 		got := say(t, "/nowhere", strings.Fields(line)...)
 		if got.code != exitDone || !strings.Contains(got.out, exitHelp) || got.errors != "" {
 			t.Errorf("%s gives %d, stderr %q, and lacks the exit codes:\n%s", line, got.code, got.errors, got.out)

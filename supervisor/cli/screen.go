@@ -147,10 +147,24 @@ func sidecarWords(s admin.Status, now time.Time) string {
 	if s.Keeper == 0 {
 		words += fmt.Sprintf(", PID %d, WITHOUT a keeper: it won't survive its own death", s.Runner)
 	} else {
-		words += fmt.Sprintf(", keeper PID %d, runner PID %d, %s", s.Keeper, s.Runner, count(s.TakeOvers, "take-over"))
+		words += fmt.Sprintf(", keeper PID %d, runner PID %d, %s", s.Keeper, s.Runner, count(s.TakeOvers, "take-over")) + upgradeWords(s.Upgrades)
 	}
 	if !s.Since.IsZero() {
 		words += ", up for " + span(now.Sub(s.Since))
+	}
+	return words
+}
+
+func upgradeWords(u admin.Upgrades) string {
+	if u.Tried == 0 {
+		return ""
+	}
+	words := ", " + count(u.Tried, "upgrade")
+	if u.Undone > 0 {
+		words += fmt.Sprintf(" (%s undone, the last one: %s)", number(u.Undone), u.LastError)
+	}
+	if u.OnTrial {
+		words += ", on trial for another " + spanMS(u.TrialLeftMS)
 	}
 	return words
 }

@@ -118,6 +118,24 @@ func TestOnlyATerminalIsPainted(t *testing.T) {
 }
 
 // Scripts and the demonstration go by these names.
+func TestUpgradesAreShown(t *testing.T) {
+	for _, test := range []struct {
+		upgrades admin.Upgrades
+		want     string
+	}{
+		{admin.Upgrades{}, "2 take-overs, up"},
+		{admin.Upgrades{Tried: 1}, "2 take-overs, 1 upgrade, up"},
+		{admin.Upgrades{Tried: 2, OnTrial: true, TrialLeftMS: 12_000}, "2 take-overs, 2 upgrades, on trial for another 12 s, up"},
+		{admin.Upgrades{Tried: 3, Undone: 1, LastError: "its runner panicked"}, "2 take-overs, 3 upgrades (1 undone, the last one: its runner panicked), up"},
+	} {
+		s := inService()
+		s.Upgrades = test.upgrades
+		if got := sidecarWords(s, s.Since); !strings.Contains(got, test.want) {
+			t.Errorf("%+v: %q, want %q in it", test.upgrades, got, test.want)
+		}
+	}
+}
+
 func TestNamesOfStatusJSON(t *testing.T) {
 	got := say(t, running(t, &fake{status: inService()}), "status", "--json")
 	if got.code != exitDone || got.errors != "" {
@@ -130,12 +148,13 @@ func TestNamesOfStatusJSON(t *testing.T) {
 	for object, want := range map[string][]string{
 		"": {
 			"ahead", "fronts", "gate", "keeper", "last_error", "life", "listen", "mode", "name", "phase", "ready", "restarts", "runner",
-			"since", "state", "streams", "take_overs", "version", "worker", "would_restart",
+			"since", "state", "streams", "take_overs", "upgrades", "version", "worker", "would_restart",
 		},
-		"worker":  {"driver", "last_exit", "pid", "since", "upstream"},
-		"gate":    {"held", "in_flight", "longest_hold_ms", "queued", "state"},
-		"streams": {"cuts", "oldest_ms", "open", "outcomes"},
-		"ahead":   {"drain_ms", "oldest_ms", "start_ms", "streams", "wait_ms"},
+		"worker":   {"driver", "last_exit", "pid", "since", "upstream"},
+		"upgrades": {"last_error", "on_trial", "trial_left_ms", "tried", "undone"},
+		"gate":     {"held", "in_flight", "longest_hold_ms", "queued", "state"},
+		"streams":  {"cuts", "oldest_ms", "open", "outcomes"},
+		"ahead":    {"drain_ms", "oldest_ms", "start_ms", "streams", "wait_ms"},
 	} {
 		fields := all
 		if object != "" {

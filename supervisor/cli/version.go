@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 
 	"autoglm-sidecar/sockets/keeper"
+	"autoglm-sidecar/supervisor/daemon"
 
 	"github.com/spf13/cobra"
 )
@@ -41,13 +42,16 @@ type build struct {
 }
 
 func newVersion() *cobra.Command {
-	var asJSON bool
+	var asJSON, arena bool
 	c := &cobra.Command{
 		Use:   "version",
 		Short: "Say which build this is, and whether it has a keeper",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			b := build{Version: buildVersion(), Go: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH, Keeper: keeper.Entered()}
+			if arena {
+				return printJSON(c.OutOrStdout(), daemon.Told{Version: b.Version, Keeper: b.Keeper, Formats: daemon.OwnFormats()})
+			}
 			if asJSON {
 				return printJSON(c.OutOrStdout(), b)
 			}
@@ -60,5 +64,6 @@ func newVersion() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&arena, "arena", false, "print, as JSON, what an upgrade has to know: version, keeper, and how memory is laid out")
 	return c
 }

@@ -50,7 +50,7 @@ func (b backend) Status() admin.Status {
 	page := b.arena.Page()
 	s := admin.Status{
 		Name: b.Name, Version: b.Version, Listen: b.fronts[0].address(), Fronts: b.frontStatus(traffic), Keeper: b.keeper.Keeper, Runner: os.Getpid(),
-		Since: b.started, TakeOvers: page.Takeovers,
+		Since: b.started, TakeOvers: page.Takeovers, Upgrades: b.upgrades(),
 		Phase: life.Phase.String(), State: life.State.String(), Halted: life.Halted, Life: int64(life.Life),
 		Worker: admin.Worker{
 			Driver: "child", PID: life.PID, Upstream: life.Upstream.String(), Since: life.ServingSince, LastExit: life.LastExit,

@@ -60,6 +60,8 @@ type daemon struct {
 	traffic traffic
 	life    life
 	started time.Time // of the first runner
+
+	upgrading sync.Mutex // held while a program is looked at that is to go on in our place
 }
 
 // life is what manages the worker: a Supervisor, or a Fixed where it is somebody else's.
@@ -102,6 +104,7 @@ func (d *daemon) build(ctx context.Context) error {
 	}
 	d.arena = a
 	d.started = time.Now().Add(time.Duration(a.Founded()) - monotonic())
+	d.tellUpgrade()
 	if reason, halted := keeper.CrashLoop(a.Page(), monotonic()); halted {
 		return d.giveUp(ctx, reason)
 	}

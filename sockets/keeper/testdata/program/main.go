@@ -140,7 +140,7 @@ func obey(command string, info keeper.Info, random uint64, dumpable int, strays 
 		check(keeper.Upgrade(page, must(unix.Open(rest, unix.O_RDONLY|unix.O_CLOEXEC, 0))))
 	case "upgrades":
 		u := page.Upgraded(0)
-		say("upgrades tried=%d undone=%d trial=%v refused=%v", u.Tried, u.Undone, u.OnTrial, u.Refused)
+		say("upgrades tried=%d undone=%d trial=%v failed=%d %s", u.Tried, u.Undone, u.OnTrial, u.Failed, u.Why)
 	case "cloexec":
 		cloexec()
 	case "vacate":
