@@ -410,7 +410,7 @@ func TestCloseLeavesNothingOpen(t *testing.T) {
 // A loop with traffic keeps its processor between two events. Others must have theirs all the same, and what comes after
 // a pause that was longer than any stay must be told as well.
 func TestTrafficStarvesNobody(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	told := make(chan []Event)
 	p := poller(t, told)
 	near, far := pair(t)

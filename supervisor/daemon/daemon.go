@@ -16,7 +16,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"runtime"
 	"sync"
 	"time"
 
@@ -134,8 +133,6 @@ func (d *daemon) buildRelay(found bool) (err error) {
 	if err != nil {
 		return err
 	}
-	// A lane with traffic keeps the processor it is on. One more is for all else.
-	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), d.relay.Lanes()+1))
 	d.gateway.relay = d.relay
 	d.traffic = traffic{d.relay, d.arena.Mark()}
 	if !found {
