@@ -116,6 +116,12 @@ func TestEndToEndCrashGate(t *testing.T) {
 	}{
 		{"kill, tcp worker", shipped, false, func(*GateOptions) {}},
 		{"kill, unix worker", shipped, true, func(*GateOptions) {}},
+		{"kill, unix front, tcp worker", shipped, false, func(o *GateOptions) {
+			o.Sidecar.UnixFront, o.Deaths, o.During, o.Streams = true, max(6, kills/5), 2, streams/2
+		}},
+		{"kill, unix front, unix worker", shipped, true, func(o *GateOptions) {
+			o.Sidecar.UnixFront, o.Deaths, o.During, o.Streams = true, max(6, kills/5), 2, streams/2
+		}},
 		{"panic", shipped, false, func(o *GateOptions) { o.Death, o.Deaths, o.During = Panic, max(10, kills/5), 5 }},
 		{"freeze", shipped, true, func(o *GateOptions) {
 			o.Death, o.Deaths, o.During, o.EveryNext, o.Streams = Freeze, max(3, kills/20), 1, 0, 64
@@ -127,9 +133,8 @@ func TestEndToEndCrashGate(t *testing.T) {
 			o := usual
 			test.change(&o)
 			o.Seed, o.Progress = seed(t), func(line string) { t.Log(line) }
-			o.Sidecar = SidecarOptions{Program: program(t, test.build), Unix: test.unix, Sim: []string{
-				"--start-delay", "700ms", "--tokens-per-second", fmt.Sprint(o.Rate),
-			}}
+			o.Sidecar.Program, o.Sidecar.Unix = program(t, test.build), test.unix
+			o.Sidecar.Sim = []string{"--start-delay", "700ms", "--tokens-per-second", fmt.Sprint(o.Rate)}
 			report, err := CrashGate(within(t, 2*time.Minute+time.Duration(o.Deaths)*5*time.Second), o)
 			if err != nil {
 				t.Fatal(err)
