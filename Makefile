@@ -26,6 +26,7 @@ $(BIN):
 
 .PHONY: test
 test: lint build ## linters, all tests with -race, end-to-end tests with the shipped build and a race build
+	@tools/setup.sh prometheus
 	@tools/test.sh
 
 .PHONY: lint

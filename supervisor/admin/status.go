@@ -31,7 +31,9 @@ type Status struct {
 
 	Restarts  int64  `json:"restarts"` // that ended, since the keeper started
 	LastError string `json:"last_error"`
-	Ahead     Ahead  `json:"ahead"` // what a restart would mean if it were asked for now
+	// StateError is why restarts can't be recorded on disk, where they can't.
+	StateError string `json:"state_error,omitempty"`
+	Ahead      Ahead  `json:"ahead"` // what a restart would mean if it were asked for now
 }
 
 // Front is one address that clients connect to.

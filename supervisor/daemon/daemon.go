@@ -17,6 +17,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"autoglm-sidecar/sockets"
@@ -58,9 +59,11 @@ type daemon struct {
 	gateway *gateway
 	traffic traffic
 	life    life
+	journal *journal  // nil: the worker is somebody else's
 	started time.Time // of the first runner
 
-	upgrading sync.Mutex // held while a program is looked at that is to go on in our place
+	upgrading  sync.Mutex             // held while a program is looked at that is to go on in our place
+	stateError atomic.Pointer[string] // why nothing can be kept on disk, "" if it can; nil: nobody has looked yet
 }
 
 // life is what manages the worker: a Supervisor, or a Fixed where it is somebody else's.
@@ -138,6 +141,7 @@ func (d *daemon) buildRelay(found bool) (err error) {
 	if !found {
 		return nil
 	}
+	countDeaths(d.arena.Account(), page)
 	began, before := monotonic(), d.relay.Stats().Counts.TakeOver
 	if err := d.relay.TakeOver(); err != nil {
 		return err
@@ -217,6 +221,10 @@ func (d *daemon) serve(ctx context.Context) error {
 	watchers.Go(func() { d.gateway.resolve(eyes) })
 	watchers.Go(func() { d.heedWishes(eyes, page) })
 	watchers.Go(func() { d.heedKeeper(eyes) })
+	watchers.Go(func() { d.watchClock(eyes, readClocks) })
+	if d.journal != nil {
+		watchers.Go(func() { d.journal.watch(eyes) })
+	}
 
 	lived := make(chan error, 1)
 	go func() { lived <- d.life.Run(lives) }()
