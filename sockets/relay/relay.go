@@ -173,6 +173,8 @@ func (r *Relay) Retarget(life int64, to kernel.Address) {
 // LifeGone says that life's process has exited unasked. What lies in its connections is still read; streams that don't
 // come to their end by that are cut, or, not answered yet, given to the next life. It may be said again.
 func (r *Relay) LifeGone(life int64) {
+	r.turns.restore() // no suspect's turn comes before all are found
+	defer r.turns.over()
 	r.each(func(c *conn) bool { return c.of(life) }, func(l *lane, c *conn) {
 		c.lifeGone = true
 		c.workerIn = c.watchedWorker() // one last look, unless the client is in the way
@@ -188,6 +190,8 @@ func (r *Relay) LifeGone(life int64) {
 // Crashed says that life has crashed, as far as anybody can tell: requests that it had got and lost without an answer
 // may be what it died of.
 func (r *Relay) Crashed(life int64) {
+	r.turns.restore() // as above
+	defer r.turns.over()
 	r.each(func(c *conn) bool { return c.r.LostOn == life && c.r.Phase == arena.Held }, func(l *lane, c *conn) {
 		l.crashTold(c)
 		l.advance(c)
