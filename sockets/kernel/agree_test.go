@@ -170,6 +170,12 @@ func (p *pair) compare(noted int64) {
 	if p.unix {
 		p.call("in the pipe", func(s side) string { return ask(s.k.InPipe(s.w)) })
 	}
+	if (!p.unix || p.down == 0) && !p.broken { // else the question would change the answer to others
+		quiet := fmt.Sprint(p.down == 0 && !p.finished)
+		if got := p.call("quiet", func(s side) string { return fmt.Sprint(s.k.Quiet(s.w.Socket)) }); got != quiet {
+			p.t.Fatalf("%s: both say quiet %s, want %s", strings.Join(p.log, ", "), got, quiet)
+		}
+	}
 	want := p.given
 	if p.shut && (p.finished || p.broken) {
 		want++

@@ -180,6 +180,14 @@ func (Linux) Connected(socket int32) Errno {
 	return Errno(e)
 }
 
+// Quiet implements Kernel. A peek into a unix socket moves the count of what was taken, but only where there is something
+// to see.
+func (Linux) Quiet(socket int32) bool {
+	var one [1]byte
+	_, e := raw(unix.SYS_RECVFROM, uintptr(socket), uintptr(unsafe.Pointer(&one[0])), 1, unix.MSG_DONTWAIT|unix.MSG_PEEK, 0)
+	return e == unix.EAGAIN
+}
+
 // Read implements Kernel. By recvfrom, which has a shorter way to a socket than read.
 func (Linux) Read(fd int32, b []byte) (int, Errno) {
 	return raw(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MSG_DONTWAIT, 0)

@@ -42,6 +42,7 @@ type Options struct {
 	Concurrency int
 	Heartbeat   time.Duration // of silence after which an event stream gets a comment; 0: never
 	Replay      Replay        // which requests may be given to a second life
+	WorkerIdle  time.Duration // for so long a connection to the worker is kept between two requests; 0: none is
 
 	Drained     func(life int64)  // the barrier's second half; must not block
 	Ended       func([]arena.End) // streams that were cut or that a restart has touched; may take its time; nil: nobody keeps them
@@ -175,6 +176,11 @@ func (r *Relay) Retarget(life int64, to kernel.Address) {
 func (r *Relay) LifeGone(life int64) {
 	r.turns.restore() // no suspect's turn comes before all are found
 	defer r.turns.over()
+	for _, l := range r.lanes {
+		l.mu.Lock()
+		l.dropKept(func(k *kept) bool { return k.life == life })
+		l.mu.Unlock()
+	}
 	r.each(func(c *conn) bool { return c.of(life) }, func(l *lane, c *conn) {
 		c.lifeGone = true
 		c.workerIn = c.watchedWorker() // one last look, unless the client is in the way
@@ -229,6 +235,7 @@ type Stats struct {
 	Streams     int           // open: waiting, relayed, or being flushed
 	Oldest      time.Duration // of the open streams
 	Suspects    int           // that wait for their turn
+	Kept        int           // connections to the worker between two requests
 	CopyBytes   int64         // of the requests' copies, in blocks; of CopyMost
 	CopyMost    int64
 	Counts      Counts
@@ -266,6 +273,7 @@ func (r *Relay) Stats() Stats {
 	now := r.Kernel.Now()
 	for _, l := range r.lanes {
 		l.mu.Lock()
+		s.Kept += len(l.kept)
 		for _, c := range l.conns {
 			if c == nil {
 				continue

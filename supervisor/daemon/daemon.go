@@ -129,6 +129,7 @@ func (d *daemon) buildRelay(found bool) (err error) {
 		Arena: d.arena, Kernel: kernel.Linux{}, Log: d.Log, Fronts: d.relayFronts(),
 		Hold: d.Hold, Heartbeat: d.Heartbeat, Concurrency: d.Queue.Concurrency,
 		Replay:      relay.Replay{Paths: d.Replay.Paths, PerRequest: d.Replay.PerRequest},
+		WorkerIdle:  d.Limits.WorkerIdle,
 		Drained:     func(life int64) { d.life.Drained(supervisor.Life(life)) },
 		Unreachable: d.unreachable,
 		Tick:        page.Tick,
