@@ -86,7 +86,6 @@ type header struct {
 	pulse   Pulse
 
 	condemned condemned
-	account   Account
 }
 
 type machine struct {

@@ -13,8 +13,6 @@ import "context"
 type Backend interface {
 	// Status returns a snapshot; it doesn't wait.
 	Status() Status
-	// Numbers returns a snapshot of all that is counted; it doesn't wait.
-	Numbers() Numbers
 	// Restart begins a restart of the worker, or joins the one under way, and returns at once. What it doesn't take
 	// on gives a Refusal.
 	Restart(ctx context.Context, r RestartRequest) (Restart, error)
@@ -24,6 +22,10 @@ type Backend interface {
 	// Upgrade finds out whether a program is fit to go on in the place of this one. If it is, begin makes it do so, which
 	// ends this process; if not, that is a Refusal. The file stays the caller's.
 	Upgrade(ctx context.Context, r UpgradeRequest) (u Upgrade, begin func(), err error)
+	// Say carries out what an operator says, or gives a Refusal. It returns as soon as it is in force.
+	Say(ctx context.Context, w Word) (Taken, error)
+	// History returns restarts that have ended, newest first.
+	History(ctx context.Context, q HistoryQuery) ([]Past, error)
 }
 
 // RestartRequest is what an operator may ask for.
@@ -44,6 +46,7 @@ func (r *Refusal) Error() string { return r.Message }
 const (
 	NoDriver         = "no_driver"       // the worker is somebody else's to restart
 	Leaving          = "leaving"         // the sidecar itself is about to go
+	FrozenNow        = "frozen"          // an operator froze it: that one's name, reason and time are in the message
 	UnknownRestart   = "unknown_restart" // no such id
 	NotPermitted     = "not_permitted"   // the peer of the socket may look and not act
 	BadRequest       = "bad_request"     // the request itself is wrong

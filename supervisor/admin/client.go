@@ -173,7 +173,7 @@ func (c *Client) Wait(ctx context.Context, r Restart, progress func(Restart)) (R
 	return r, nil
 }
 
-const mostAnswer = 1 << 20 // bytes of an answer
+const mostAnswer = 8 << 20 // bytes of an answer: the longest is a history
 
 // ask sends one request and reads its JSON answer into v.
 func (c *Client) ask(caller context.Context, method, path string, body []byte, within time.Duration, v any) error {

@@ -15,11 +15,12 @@ import (
 type fake struct {
 	mu       sync.Mutex // guards all that follows
 	status   Status
-	numbers  Numbers // less its Status
 	refuse   error
 	asked    []RestartRequest
 	upgrades []string
 	restart  Restart
+	said     []Word
+	past     []Past
 	changed  chan struct{} // closed and replaced with each change
 }
 
@@ -29,14 +30,6 @@ func (f *fake) Status() Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.status
-}
-
-func (f *fake) Numbers() Numbers {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	n := f.numbers
-	n.Status = f.status
-	return n
 }
 
 func (f *fake) Restart(_ context.Context, r RestartRequest) (Restart, error) {
@@ -97,6 +90,19 @@ func (f *fake) Upgrade(_ context.Context, r UpgradeRequest) (Upgrade, func(), er
 		f.status.Version = text
 	}
 	return Upgrade{Number: f.status.Upgrades.Tried + 1, From: f.status.Version, To: text}, begin, nil
+}
+
+func (f *fake) Say(_ context.Context, w Word) (Taken, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.said = append(f.said, w)
+	return Taken{Already: len(f.said) > 1, Life: 7}, f.refuse
+}
+
+func (f *fake) History(_ context.Context, q HistoryQuery) ([]Past, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return q.Pick(f.past), f.refuse
 }
 
 // move changes the restart under way and wakes those who follow it.

@@ -36,6 +36,8 @@ func replyRefusal(w http.ResponseWriter, err error) {
 		replyError(w, http.StatusInternalServerError, internalError, err.Error())
 	case refusal.Code == UnknownRestart:
 		reply(w, http.StatusNotFound, errorBody{*refusal})
+	case refusal.Code == BadRequest:
+		reply(w, http.StatusBadRequest, errorBody{*refusal})
 	default:
 		reply(w, http.StatusConflict, errorBody{*refusal})
 	}

@@ -31,6 +31,10 @@ type Options struct {
 //	POST /v1/restart {"now": bool}             202 Restart: begun or joined
 //	GET  /v1/restart/{id}?after=N&wait=20s     Restart, as soon as its revision is above N, or after wait (at most 1m)
 //	POST /v1/upgrade                           202 Upgrade: the program that came as a descriptor, else the one that lies where this came from
+//	GET  /v1/history?limit=N&since=T&id=ID     History: restarts that have ended
+//	POST /v1/stop {"now": bool}                Taken
+//	POST /v1/start, /v1/drain, /v1/open        Taken
+//	POST /v1/freeze {"for": "2h", "why": "...", "all": bool}, /v1/unfreeze    Taken
 func ServeControl(ctx context.Context, l net.Listener, b Backend, o Options) error {
 	c := control{Backend: b, log: o.Log, owner: os.Geteuid()}
 	if o.Owner != nil {
@@ -39,7 +43,7 @@ func ServeControl(ctx context.Context, l net.Listener, b Backend, o Options) err
 	return serve(ctx, l, c.handler(), c.meet)
 }
 
-// ServeHealth answers /livez, /readyz and /metrics until ctx ends, which is no error. It closes l.
+// ServeHealth answers /livez and /readyz until ctx ends, which is no error. It closes l.
 //
 // /livez says only that this process answers: who kills a container for a sick worker cuts every stream of it.
 // /readyz is Status.Ready: a hold that will end keeps it, a sidecar that refuses streams has lost it.
@@ -53,8 +57,6 @@ func ServeHealth(ctx context.Context, l net.Listener, b Backend) error {
 		}
 		plain(w, http.StatusOK, "ok")
 	})
-	mux.Handle("GET /metrics", metrics(b))
-	mux.HandleFunc("/metrics", only("GET, HEAD"))
 	mux.HandleFunc("/livez", only("GET, HEAD"))
 	mux.HandleFunc("/readyz", only("GET, HEAD"))
 	mux.HandleFunc("/", notFound)
@@ -119,6 +121,12 @@ func (c control) handler() http.Handler {
 	mux.HandleFunc("GET /v1/restart/{id}", c.follow)
 	mux.HandleFunc("POST /v1/upgrade", c.upgrade)
 	mux.HandleFunc("/v1/upgrade", only("POST"))
+	mux.HandleFunc("GET /v1/history", c.history)
+	mux.HandleFunc("/v1/history", only("GET, HEAD"))
+	for _, verb := range verbs {
+		mux.HandleFunc("POST /v1/"+string(verb), c.say(verb))
+		mux.HandleFunc("/v1/"+string(verb), only("POST"))
+	}
 	mux.HandleFunc("/v1/status", only("GET, HEAD"))
 	mux.HandleFunc("/v1/restart", only("POST"))
 	mux.HandleFunc("/v1/restart/{id}", only("GET, HEAD"))

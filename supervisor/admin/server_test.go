@@ -157,15 +157,19 @@ func TestTheGroupLooksAndDoesNotAct(t *testing.T) {
 	}
 }
 
+// post and get are requests as they go over the wire.
+func post(path, body string) string {
+	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
+}
+
+func get(method, path string) string {
+	return method + " " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+}
+
 func TestBadRequests(t *testing.T) {
 	f := newFake()
 	path := serveFake(t, f, Options{})
-	post := func(body string) string {
-		return fmt.Sprintf("POST /v1/restart HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-	}
-	get := func(method, path string) string {
-		return method + " " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-	}
+	post := func(body string) string { return post("/v1/restart", body) }
 	for _, c := range []struct{ request, status, code string }{
 		{post(`{"now":1}`), "400", BadRequest},
 		{post(`{"now":true`), "400", BadRequest},

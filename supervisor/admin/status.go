@@ -28,12 +28,31 @@ type Status struct {
 	Mode    string  `json:"mode"` // act or observe
 	// WouldRestart counts, by reason, the restarts that were decided on and withheld.
 	WouldRestart map[string]int64 `json:"would_restart"`
+	Frozen       *Frozen          `json:"frozen,omitempty"`  // an operator froze it
+	Drained      *Standing        `json:"drained,omitempty"` // an operator has the gate hold
+	Stopped      *Standing        `json:"stopped,omitempty"` // an operator stopped the worker, or it is on its way there
 
-	Restarts  int64  `json:"restarts"` // that ended, since the keeper started
-	LastError string `json:"last_error"`
-	// StateError is why restarts can't be recorded on disk, where they can't.
-	StateError string `json:"state_error,omitempty"`
-	Ahead      Ahead  `json:"ahead"` // what a restart would mean if it were asked for now
+	Restarts int64 `json:"restarts"` // that ended, since the keeper started
+	// RestartOutcomes counts them by how they ended.
+	RestartOutcomes map[Outcome]int64 `json:"restart_outcomes"`
+
+	LastError   string    `json:"last_error"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	Ahead       Ahead     `json:"ahead"` // what a restart would mean if it were asked for now
+}
+
+// Standing is an operator's standing word.
+type Standing struct {
+	Since time.Time `json:"since"`
+	By    string    `json:"by"` // as in "uid 0"
+}
+
+// Frozen is a freeze in force.
+type Frozen struct {
+	Standing
+	Until time.Time `json:"until"`
+	All   bool      `json:"all"` // a worker that crashes stays down, too
+	Why   string    `json:"why"`
 }
 
 // Front is one address that clients connect to.
@@ -62,6 +81,7 @@ type Gate struct {
 	Held          int    `json:"held"`            // while no life serves, or since it didn't
 	Queued        int    `json:"queued"`          // behind as many streams as the worker may have at once
 	LongestHoldMS int64  `json:"longest_hold_ms"` // of all streams so far, those held now included
+	HoldMS        int64  `json:"hold_ms"`         // a new stream waits so long at most; 0: it is refused at once
 }
 
 // Streams counts streams: the open ones, and those that ended since the keeper started.

@@ -116,12 +116,6 @@ func TestEndToEndCrashGate(t *testing.T) {
 	}{
 		{"kill, tcp worker", shipped, false, func(*GateOptions) {}},
 		{"kill, unix worker", shipped, true, func(*GateOptions) {}},
-		{"kill, unix front, tcp worker", shipped, false, func(o *GateOptions) {
-			o.Sidecar.UnixFront, o.Deaths, o.During, o.Streams = true, max(6, kills/5), 2, streams/2
-		}},
-		{"kill, unix front, unix worker", shipped, true, func(o *GateOptions) {
-			o.Sidecar.UnixFront, o.Deaths, o.During, o.Streams = true, max(6, kills/5), 2, streams/2
-		}},
 		{"panic", shipped, false, func(o *GateOptions) { o.Death, o.Deaths, o.During = Panic, max(10, kills/5), 5 }},
 		{"freeze", shipped, true, func(o *GateOptions) {
 			o.Death, o.Deaths, o.During, o.EveryNext, o.Streams = Freeze, max(3, kills/20), 1, 0, 64
@@ -133,8 +127,9 @@ func TestEndToEndCrashGate(t *testing.T) {
 			o := usual
 			test.change(&o)
 			o.Seed, o.Progress = seed(t), func(line string) { t.Log(line) }
-			o.Sidecar.Program, o.Sidecar.Unix = program(t, test.build), test.unix
-			o.Sidecar.Sim = []string{"--start-delay", "700ms", "--tokens-per-second", fmt.Sprint(o.Rate)}
+			o.Sidecar = SidecarOptions{Program: program(t, test.build), Unix: test.unix, Sim: []string{
+				"--start-delay", "700ms", "--tokens-per-second", fmt.Sprint(o.Rate),
+			}}
 			report, err := CrashGate(within(t, 2*time.Minute+time.Duration(o.Deaths)*5*time.Second), o)
 			if err != nil {
 				t.Fatal(err)
@@ -150,16 +145,11 @@ func TestEndToEndCrashGate(t *testing.T) {
 func TestEndToEndSoak(t *testing.T) {
 	file := program(t, shipped)
 	t.Parallel()
-	open := size(t, "OPEN", 100)
 	base := SoakOptions{
-		Clients: open * 9 / 5, Rate: 10, Shortest: 5 * time.Second, Longest: 7 * time.Second, Last: time.Minute,
-		Restarts: size(t, "RESTARTS", 5), Open: open, Seed: seed(t), Guests: []Guest{openaiGuest, openaiGuest, openaiGuest},
+		Clients: 180, Rate: 10, Shortest: 5 * time.Second, Longest: 7 * time.Second, Last: time.Minute,
+		Restarts: size(t, "RESTARTS", 5), Open: 100, Seed: seed(t), Guests: []Guest{openaiGuest, openaiGuest, openaiGuest},
 	}
-	run := both
-	if open > 200 {
-		run = eachAlone // two of that size would fill the processors
-	}
-	run(t, func(unix bool) {
+	both(t, func(unix bool) {
 		o := base
 		o.Sidecar = SidecarOptions{Program: file, Unix: unix, Sim: []string{"--start-delay", "3s", "--tokens-per-second", fmt.Sprint(o.Rate)}}
 		name := o.Sidecar.workerName()
@@ -189,14 +179,6 @@ func both(t *testing.T, f func(unix bool)) {
 		group.Go(func() { f(unix) })
 	}
 	group.Wait()
-}
-
-// eachAlone runs f for a tcp worker, and then for a unix worker.
-func eachAlone(t *testing.T, f func(unix bool)) {
-	t.Helper()
-	for _, unix := range []bool{false, true} {
-		f(unix)
-	}
 }
 
 // TestEndToEndNegativeControls are runs that must fail: they show that the passing ones could have.

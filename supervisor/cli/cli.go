@@ -61,7 +61,8 @@ worker, and it restarts the worker, or is itself killed and replaced, without cu
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(newRun(stderr, h), newConfig(h), newStatus(h), newRestart(h), newUpgrade(h), newVersion(), newSim(stderr), newDemo())
+	root.AddCommand(newRun(stderr, h), newConfig(h), newStatus(h), newRestart(h), newUpgrade(h),
+		newDrain(h), newOpen(h), newStop(h), newStart(h), newFreeze(h), newUnfreeze(h), newHistory(h), newVersion(), newSim(stderr), newDemo())
 
 	c, err := root.ExecuteContextC(ctx)
 	if err == nil {

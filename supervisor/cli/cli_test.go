@@ -43,15 +43,22 @@ type fake struct {
 	asked  []admin.RestartRequest
 	after  func(*admin.Status) // what becomes of the status when an upgrade has begun
 	files  []string            // what was in the files that upgrades came with
+	said   []admin.Word
+	taken  admin.Taken
+	then   []admin.Status // what follows the status before, one a question
+	past   []admin.Past
+	query  admin.HistoryQuery
 }
 
 func (f *fake) Status() admin.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.status
+	now := f.status
+	if len(f.then) > 0 {
+		f.status, f.then = f.then[0], f.then[1:]
+	}
+	return now
 }
-
-func (f *fake) Numbers() admin.Numbers { return admin.Numbers{Status: f.Status()} }
 
 func (f *fake) Restart(_ context.Context, r admin.RestartRequest) (admin.Restart, error) {
 	f.mu.Lock()
@@ -91,6 +98,20 @@ func (f *fake) Upgrade(_ context.Context, r admin.UpgradeRequest) (admin.Upgrade
 		f.after(&f.status)
 	}
 	return admin.Upgrade{Number: 1, From: f.status.Version, To: text}, begin, f.refuse
+}
+
+func (f *fake) Say(_ context.Context, w admin.Word) (admin.Taken, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.said = append(f.said, w)
+	return f.taken, f.refuse
+}
+
+func (f *fake) History(_ context.Context, q admin.HistoryQuery) ([]admin.Past, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.query = q
+	return q.Pick(f.past), f.refuse
 }
 
 // running serves the backend as the user's sidecar "default" and returns the user's runtime directory.

@@ -44,12 +44,12 @@ postponed and the old worker goes on. A restart asked for during a restart joins
 				return &admin.Refusal{Code: admin.Leaving, Message: fmt.Sprintf("no restart: sidecar %s is leaving, its worker goes with it; %s status %s shows how far it is",
 					before.Name, program, t.words())}
 			}
-			if before.Worker.Driver != "none" { // else it will be refused
+			if before.Worker.Driver != "none" && before.Frozen == nil { // else it will be refused
 				fmt.Fprintln(told, aheadWords(before, now))
 			}
 			r, err := client.Restart(c.Context(), admin.RestartRequest{Now: now})
 			if err != nil {
-				return err
+				return withThaw(err, t.words())
 			}
 			if r.Joined {
 				fmt.Fprintf(told, "restart %d was under way already (%s); joined\n", r.ID, r.Phase)
@@ -80,7 +80,7 @@ postponed and the old worker goes on. A restart asked for during a restart joins
 func follow(c *cobra.Command, client *admin.Client, r admin.Restart, out io.Writer) (admin.Restart, error) {
 	ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	p := progress{w: out, redraw: isTerminal(out)}
+	p := progress{line{w: out, redraw: isTerminal(out)}}
 	p.show(r)
 	ended, err := client.Wait(ctx, r, p.show)
 	p.clear()
@@ -137,22 +137,13 @@ func verdict(r admin.Restart, sidecar string) error {
 	return nil
 }
 
-// progress shows how a restart comes on: a line that is drawn anew at a terminal, else one for each phase.
-type progress struct {
-	w      io.Writer
-	redraw bool
-	phase  string
-}
+// progress shows how a restart comes on.
+type progress struct{ line }
 
 func (p *progress) show(r admin.Restart) {
-	switch {
-	case r.Ended():
-	case p.redraw:
-		fmt.Fprint(p.w, "\r\x1b[K"+progressWords(r))
-	case r.Phase != p.phase:
-		fmt.Fprintln(p.w, progressWords(r))
+	if !r.Ended() {
+		p.line.show(progressWords(r), r.Phase)
 	}
-	p.phase = r.Phase
 }
 
 func progressWords(r admin.Restart) string {
@@ -168,10 +159,4 @@ func progressWords(r admin.Restart) string {
 		text += "; " + strings.ReplaceAll(r.Error, "\n", " ")
 	}
 	return text
-}
-
-func (p *progress) clear() {
-	if p.redraw {
-		fmt.Fprint(p.w, "\r\x1b[K")
-	}
 }

@@ -214,7 +214,7 @@ func TestRestartJSONIsOneObject(t *testing.T) {
 
 func TestATerminalsLineIsDrawnAnew(t *testing.T) {
 	var screen bytes.Buffer
-	p := progress{w: &screen, redraw: true}
+	p := progress{line{w: &screen, redraw: true}}
 	p.show(begun())
 	p.show(then(func(r *admin.Restart) { r.Outcome = admin.Done }))
 	p.clear()

@@ -65,9 +65,22 @@ func screen(s admin.Status, sidecar string, now time.Time, p palette) string {
 	line("ended", "%s", cmp.Or(tally(s.Streams.Outcomes, ""), "none yet"))
 	line("cut", "%s", cmp.Or(tally(s.Streams.Cuts, "by "), "none"))
 	line("restarts", "%s", restartWords(s))
+	if words := modeWords(s); words != "" {
+		line("mode", "%s", words)
+	}
+	if f := s.Frozen; f != nil {
+		line("frozen", "%s", frozenWords(f, now))
+	}
+	if s.Drained != nil {
+		line("drained", "by %s for %s; each held stream waits at most %s", s.Drained.By, span(now.Sub(s.Drained.Since)), spanMS(s.Gate.HoldMS))
+	}
 	line("sidecar", "%s", sidecarWords(s, now))
 	if s.LastError != "" {
-		line("last error", "%s", strings.ReplaceAll(s.LastError, "\n", "\n              "))
+		words := s.LastError
+		if !s.LastErrorAt.IsZero() {
+			words = span(max(0, now.Sub(s.LastErrorAt))) + " ago: " + words
+		}
+		line("last error", "%s", strings.ReplaceAll(words, "\n", "\n              "))
 	}
 	return b.String()
 }
@@ -78,9 +91,21 @@ func headline(s admin.Status, sidecar string, now time.Time) (mood, string) {
 	switch {
 	case s.Gate.State == "leaving":
 		return waiting, fmt.Sprintf("leaving; new streams are refused so that clients go elsewhere, %d run on", s.Streams.Open)
+	case s.Stopped != nil && s.Phase == "stopped":
+		return broken, fmt.Sprintf("STOPPED by %s %s ago, all streams are refused. To start it: %s start %s",
+			s.Stopped.By, span(now.Sub(s.Stopped.Since)), program, sidecar)
+	case s.Stopped != nil:
+		return waiting, fmt.Sprintf("being stopped for good by %s: life %d has %s to end, %s. To take that back: %s start %s",
+			s.Stopped.By, s.Life, count(int64(s.Gate.InFlight), "stream"), held, program, sidecar)
 	case s.Halted != "":
 		return broken, fmt.Sprintf("GIVEN UP, all streams are refused: %s. When the cause is mended: %s restart %s",
 			s.Halted, program, sidecar)
+	case s.State == "holding" && s.Drained != nil:
+		return waiting, fmt.Sprintf("DRAINED by %s %s ago: life %d stays and has %s to end, %s. To let them in: %s open %s",
+			s.Drained.By, span(now.Sub(s.Drained.Since)), s.Life, count(int64(s.Gate.InFlight), "stream"), held, program, sidecar)
+	case s.State == "frozen" && s.Frozen != nil:
+		return broken, fmt.Sprintf("no worker serves, and the freeze of %s keeps it down for another %s, %s. To start it: %s start %s",
+			s.Frozen.By, span(max(0, s.Frozen.Until.Sub(now))), held, program, sidecar)
 	case s.Phase == "serving" && s.Gate.State == "open":
 		return well, fmt.Sprintf("all is well, life %d serves", s.Life)
 	case s.Phase == "draining":
@@ -136,6 +161,9 @@ func workerWords(s admin.Status, now time.Time) string {
 
 func restartWords(s admin.Status) string {
 	words := number(s.Restarts)
+	if how := outcomesWords(s.RestartOutcomes); how != "" {
+		words += " (" + how + ")"
+	}
 	if s.Worker.Driver == "none" || s.Phase != "serving" {
 		return words
 	}
@@ -167,6 +195,36 @@ func upgradeWords(u admin.Upgrades) string {
 		words += ", on trial for another " + spanMS(u.TrialLeftMS)
 	}
 	return words
+}
+
+// modeWords tells of mode observe, and of what was decided on and withheld.
+func modeWords(s admin.Status) string {
+	words := ""
+	if s.Mode == "observe" {
+		words = "observe: restarts are decided on, counted and not done, but those by hand and after a crash"
+	}
+	if would := tally(s.WouldRestart, ""); would != "" {
+		words = strings.TrimPrefix(words+"; would have restarted: "+would, "; ")
+	}
+	return words
+}
+
+func frozenWords(f *admin.Frozen, now time.Time) string {
+	words := fmt.Sprintf("by %s for another %s: %s", f.By, span(max(0, f.Until.Sub(now))), f.Why)
+	if f.All {
+		words += " (--all: a worker that crashes stays down)"
+	}
+	return words
+}
+
+func outcomesWords(of map[admin.Outcome]int64) string {
+	var words []string
+	for _, o := range []admin.Outcome{admin.Done, admin.Postponed, admin.Overtaken, admin.GivenUp} {
+		if of[o] != 0 {
+			words = append(words, number(of[o])+" "+strings.ReplaceAll(string(o), "_", " "))
+		}
+	}
+	return strings.Join(words, ", ")
 }
 
 // tally writes the counts that are not 0, in the order of their names.

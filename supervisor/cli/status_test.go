@@ -29,8 +29,8 @@ func inService() admin.Status {
 			Outcomes: map[string]int64{"complete": 9001, "client_gone": 12, "refused": 0, "cut": 3},
 			Cuts:     map[string]int64{"crash": 2, "deadline": 1, "abort": 0},
 		},
-		Restarts: 2,
-		Ahead:    admin.AheadOf(212, 41*time.Second, 2*time.Minute, 14*time.Second),
+		Restarts: 2, RestartOutcomes: map[admin.Outcome]int64{admin.Done: 1, admin.Postponed: 1}, Mode: "act",
+		Ahead: admin.AheadOf(212, 41*time.Second, 2*time.Minute, 14*time.Second),
 	}
 }
 
@@ -42,7 +42,7 @@ func TestScreenOfASidecarInService(t *testing.T) {
   streams     212 open, the oldest for 41 s
   ended       12 client_gone, 9,001 complete, 3 cut
   cut         2 by crash, 1 by deadline
-  restarts    2; one now would hold new streams for about 55 s
+  restarts    2 (1 done, 1 postponed); one now would hold new streams for about 55 s
   sidecar     1.2.0, keeper PID 100, runner PID 230, 2 take-overs, up for 3d5h
 `
 	if d := cmp.Diff(want, screen(inService(), "--name default", threeAM, nil)); d != "" {
@@ -94,6 +94,22 @@ func TestHeadlines(t *testing.T) {
 			s.Phase, s.Worker.NextStart, s.Gate = "down", threeAM.Add(4*time.Second), admin.Gate{State: "holding", Held: 1}
 		}, broken, "no worker serves, the next is started in 4 s, 1 stream held"},
 		{func(s *admin.Status) { s.Phase, s.Gate = "down", admin.Gate{State: "holding", Held: 2} }, broken, "no worker serves (down), 2 streams held"},
+		{func(s *admin.Status) {
+			s.Phase, s.State, s.Gate = "draining", "holding", admin.Gate{State: "holding", InFlight: 3, Held: 5}
+			s.Drained = &admin.Standing{Since: threeAM.Add(-12 * time.Minute), By: "uid 0"}
+		}, waiting, "DRAINED by uid 0 12m00s ago: life 3 stays and has 3 streams to end, 5 streams held. To let them in: autoglm-sidecar open --name default"},
+		{func(s *admin.Status) {
+			s.Phase, s.State, s.Gate = "draining", "draining", admin.Gate{State: "holding", InFlight: 3, Held: 5}
+			s.Stopped = &admin.Standing{Since: threeAM.Add(-time.Minute), By: "uid 0"}
+		}, waiting, "being stopped for good by uid 0: life 3 has 3 streams to end, 5 streams held. To take that back: autoglm-sidecar start --name default"},
+		{func(s *admin.Status) {
+			s.Phase, s.State, s.Gate = "stopped", "stopped", admin.Gate{State: "refusing"}
+			s.Stopped = &admin.Standing{Since: threeAM.Add(-2 * time.Hour), By: "uid 0"}
+		}, broken, "STOPPED by uid 0 2h00m ago, all streams are refused. To start it: autoglm-sidecar start --name default"},
+		{func(s *admin.Status) {
+			s.Phase, s.State, s.Gate = "down", "frozen", admin.Gate{State: "holding", Held: 5}
+			s.Frozen = &admin.Frozen{Standing: admin.Standing{By: "uid 0"}, Until: threeAM.Add(time.Hour), All: true, Why: "a benchmark"}
+		}, broken, "no worker serves, and the freeze of uid 0 keeps it down for another 1h00m, 5 streams held. To start it: autoglm-sidecar start --name default"},
 		{func(s *admin.Status) { s.Gate.State = "leaving" }, waiting, "leaving; new streams are refused so that clients go elsewhere, 212 run on"},
 		{func(s *admin.Status) { s.Halted = "x" }, broken, "GIVEN UP, all streams are refused: x. When the cause is mended: autoglm-sidecar restart --name default"},
 	} {
@@ -101,6 +117,26 @@ func TestHeadlines(t *testing.T) {
 		c.change(&s)
 		if m, got := headline(s, "--name default", threeAM); m != c.mood || got != c.want {
 			t.Errorf("got mood %d, %q\nwant %d, %q", m, got, c.mood, c.want)
+		}
+	}
+}
+
+func TestScreenShowsWhatIsWithheldAndByWhom(t *testing.T) {
+	s := inService()
+	s.Mode, s.WouldRestart = "observe", map[string]int64{"hung": 2, "unhealthy": 1}
+	s.Frozen = &admin.Frozen{Standing: admin.Standing{By: "uid 0"}, Until: threeAM.Add(118 * time.Minute), All: true, Why: "a benchmark"}
+	s.Drained = &admin.Standing{By: "uid 1000", Since: threeAM.Add(-12 * time.Minute)}
+	s.Gate.HoldMS = 1_020_000
+	s.LastError, s.LastErrorAt = "life 2: exited 1 after 2h0m0s", threeAM.Add(-3*time.Hour)
+	got := screen(s, "--name default", threeAM, nil)
+	for _, want := range []string{
+		"  mode        observe: restarts are decided on, counted and not done, but those by hand and after a crash; would have restarted: 2 hung, 1 unhealthy\n",
+		"  frozen      by uid 0 for another 1h58m: a benchmark (--all: a worker that crashes stays down)\n",
+		"  drained     by uid 1000 for 12m00s; each held stream waits at most 17m00s\n",
+		"  last error  3h00m ago: life 2: exited 1 after 2h0m0s\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the screen lacks %q:\n%s", want, got)
 		}
 	}
 }
@@ -147,12 +183,12 @@ func TestNamesOfStatusJSON(t *testing.T) {
 	}
 	for object, want := range map[string][]string{
 		"": {
-			"ahead", "fronts", "gate", "keeper", "last_error", "life", "listen", "mode", "name", "phase", "ready", "restarts", "runner",
+			"ahead", "fronts", "gate", "keeper", "last_error", "life", "listen", "mode", "name", "phase", "ready", "restart_outcomes", "restarts", "runner",
 			"since", "state", "streams", "take_overs", "upgrades", "version", "worker", "would_restart",
 		},
 		"worker":   {"driver", "last_exit", "pid", "since", "upstream"},
 		"upgrades": {"last_error", "on_trial", "trial_left_ms", "tried", "undone"},
-		"gate":     {"held", "in_flight", "longest_hold_ms", "queued", "state"},
+		"gate":     {"held", "hold_ms", "in_flight", "longest_hold_ms", "queued", "state"},
 		"streams":  {"cuts", "oldest_ms", "open", "outcomes"},
 		"ahead":    {"drain_ms", "oldest_ms", "start_ms", "streams", "wait_ms"},
 	} {

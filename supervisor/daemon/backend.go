@@ -11,7 +11,6 @@ import (
 	"autoglm-sidecar/health"
 	"autoglm-sidecar/sockets"
 	"autoglm-sidecar/sockets/gate"
-	"autoglm-sidecar/sockets/relay"
 	"autoglm-sidecar/supervisor"
 	"autoglm-sidecar/supervisor/admin"
 )
@@ -47,12 +46,6 @@ type backend struct{ *daemon }
 
 // Status implements admin.Backend.
 func (b backend) Status() admin.Status {
-	s, _, _ := b.snapshot()
-	return s
-}
-
-// snapshot is Status, and what it was made of.
-func (b backend) snapshot() (admin.Status, supervisor.Status, relay.Stats) {
 	life, traffic := b.life.Status(), b.relay.Stats()
 	page := b.arena.Page()
 	s := admin.Status{
@@ -67,12 +60,14 @@ func (b backend) snapshot() (admin.Status, supervisor.Status, relay.Stats) {
 			State: traffic.Gate.State.String(), InFlight: traffic.Gate.InFlight, Held: traffic.Gate.Waiting - traffic.Gate.Queued,
 			Queued:        traffic.Gate.Queued,
 			LongestHoldMS: max(traffic.Counts.HoldEver, waitingFor(traffic)).Milliseconds(),
+			HoldMS:        b.Hold.Milliseconds(),
 		},
 		Streams: admin.Streams{
 			Open: traffic.Streams, OldestMS: traffic.Oldest.Milliseconds(), Outcomes: traffic.Counts.Outcomes, Cuts: traffic.Counts.Cuts,
 		},
 		Mode: string(b.Mode), WouldRestart: named(life.Would),
-		Restarts: life.Counts.All(), LastError: life.LastError, StateError: b.noState(),
+		Frozen: frozenOf(life.Frozen), Drained: standingOf(life.Drained), Stopped: standingOf(life.Stopped),
+		Restarts: life.Counts.All(), RestartOutcomes: outcomesOf(life.Counts), LastError: life.LastError, LastErrorAt: life.ErrorAt,
 		Ahead: admin.AheadOf(traffic.Streams, traffic.Oldest, b.Drain, life.Warmup),
 	}
 	if len(b.Command) == 0 {
@@ -82,7 +77,7 @@ func (b backend) snapshot() (admin.Status, supervisor.Status, relay.Stats) {
 		s.Worker.Upstream = "" // not chosen yet
 	}
 	s.Ready = traffic.Gate.State == gate.Open || traffic.Gate.State == gate.Holding && life.EverServed && !life.Leaving && b.Hold > 0
-	return s, life, traffic
+	return s
 }
 
 // named are the reasons for which a restart was withheld, and how often.
@@ -115,6 +110,9 @@ func (b backend) Restart(ctx context.Context, r admin.RestartRequest) (admin.Res
 func refusal(err error) error {
 	if errors.Is(err, supervisor.ErrNoDriver) {
 		return &admin.Refusal{Code: admin.NoDriver, Message: err.Error()}
+	}
+	if errors.Is(err, supervisor.ErrFrozen) {
+		return &admin.Refusal{Code: admin.FrozenNow, Message: err.Error()}
 	}
 	if errors.Is(err, supervisor.ErrLeaving) {
 		return &admin.Refusal{Code: admin.Leaving, Message: err.Error()}

@@ -3,19 +3,24 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"autoglm-sidecar/health"
 	"autoglm-sidecar/sockets/kernel"
 	"autoglm-sidecar/supervisor"
 	"autoglm-sidecar/supervisor/admin"
 	"autoglm-sidecar/supervisor/config"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // sidecar is a whole daemon in this process, without a keeper.
@@ -192,5 +197,60 @@ func TestAddressesThatNeedNoLookingUp(t *testing.T) {
 	}
 	if got := literal(supervisor.Upstream{Network: "tcp", Address: "worker:8001"}); got != (kernel.Address{}) {
 		t.Errorf("a name was taken for an address: %v", got)
+	}
+}
+
+func TestSomebodyElsesWorkerIsDrainedAndOpened(t *testing.T) {
+	at, stop := worker(t, "127.0.0.1:0", "hello")
+	defer stop()
+	c := run(t, at)
+	c.until(t, "the gate is open", func(s admin.Status) bool { return s.Gate.State == "open" })
+	for _, w := range []admin.Word{{Verb: admin.Stop}, {Verb: admin.Start}, {Verb: admin.Freeze}, {Verb: admin.Unfreeze}} {
+		_, err := c.Say(t.Context(), w)
+		if refused, ok := errors.AsType[*admin.Refusal](err); !ok || refused.Code != admin.NoDriver {
+			t.Errorf("%s: %v, want a refusal", w.Verb, err)
+		}
+	}
+	if _, err := c.Say(t.Context(), admin.Word{Verb: admin.Drain}); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan string, 1)
+	go func() {
+		body, status, err := c.get(context.WithoutCancel(t.Context()))
+		answered <- fmt.Sprint(body, " ", status, " ", err)
+	}()
+	s := c.until(t, "the request is held", func(s admin.Status) bool { return s.Gate.Held == 1 })
+	if s.Phase != "draining" || s.State != "holding" || s.Drained == nil || s.Drained.By != fmt.Sprintf("uid %d", os.Getuid()) {
+		t.Errorf("drained: %s, %s, by %+v", s.Phase, s.State, s.Drained)
+	}
+	if _, err := c.Say(t.Context(), admin.Word{Verb: admin.Open}); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-answered; got != "hello 200 <nil>" {
+		t.Errorf("the held request got %s", got)
+	}
+	if past, err := c.History(t.Context(), admin.HistoryQuery{}); err != nil || len(past) != 0 {
+		t.Errorf("its history: %v, %v", past, err)
+	}
+	close(c.leave)
+	if err := <-c.ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestARestartInAdminsWords(t *testing.T) {
+	begun := time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
+	got := past(supervisor.Restart{
+		ID: 7, Reason: health.Hung, By: "pulse", Why: "no byte for 2m", From: 3, To: 5, Starts: 2, Joined: 1, Begun: begun, Took: 41 * time.Second,
+		Spent: supervisor.Spent{supervisor.PhaseDraining: 5 * time.Second}, Open: 212, InTheWay: 2, Result: supervisor.GivenUp, Detail: "halted",
+		Tally: supervisor.Tally{Cut: 1, Held: 2, Refused: 3, LongestHold: 4 * time.Second, LongestGap: 5 * time.Second},
+	})
+	want := admin.Past{
+		ID: 7, Reason: "hung", By: "pulse", Why: "no byte for 2m", FromLife: 3, ToLife: 5, Starts: 2, Joined: 1, Began: begun, TookMS: 41_000,
+		PhasesMS: map[string]int64{"draining": 5000}, Open: 212, InTheWay: 2, Outcome: admin.GivenUp, Error: "halted",
+		Cut: 1, Held: 2, Refused: 3, LongestHoldMS: 4000, LongestGapMS: 5000,
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
 	}
 }

@@ -33,26 +33,25 @@ func (d *daemon) buildLife() error {
 	if err != nil {
 		return err
 	}
-	kept, err := ledger.Open(d.State, d.Log)
+	journal, err := ledger.Open(d.State, d.Log)
 	if err != nil {
 		return err
 	}
-	d.journal = newJournal(kept, d)
-	last, err := kept.LastID()
+	last, err := journal.LastID()
 	if err != nil { // no reason to leave clients without a worker
 		d.Log.Error("restarts are numbered from 1 again", "error", err)
 	}
 	limits := supervisor.DefaultLimits()
 	limits.Drain, limits.StartDeadline, limits.StopGrace = d.Drain, d.StartDeadline, d.StopGrace
 	s, err := supervisor.New(supervisor.Options{
-		Gate: d.gateway, Driver: driver, Record: d.arena.Machine(), Clock: monotonic, Traffic: d.traffic, Journal: d.journal,
+		Gate: d.gateway, Driver: driver, Record: d.arena.Machine(), Clock: monotonic, Traffic: d.traffic, Journal: journal,
 		Limits: limits, Seed: rand.Uint64(), Observe: d.Mode == config.Observe, Log: d.Log, Restarts: last, Orphan: driver.Orphan,
 		Watch: []func(supervisor.Change){supervisor.LogChanges(d.Log)},
 	})
 	if err != nil {
 		return err
 	}
-	d.life = s
+	d.life, d.ledger = s, journal
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"path/filepath"
 
 	"autoglm-sidecar/supervisor"
 )
@@ -33,17 +34,37 @@ func (l *Ledger) LastID() (int64, error) {
 	return newest[0].ID, nil
 }
 
-func (l *Ledger) history(n int) ([]supervisor.Restart, error) {
+func (l *Ledger) history(n int) ([]supervisor.Restart, error) { return read(l.dir, n) }
+
+// Read is History for those who only look: it changes nothing in the directory, and needs no sidecar. Where there is no ledger
+// the error is fs.ErrNotExist.
+func Read(dir string, n int) ([]supervisor.Restart, error) {
+	if _, err := os.Stat(dir); err != nil {
+		return nil, fmt.Errorf("read the ledger: %w", err)
+	}
+	restarts, err := read(dir, n)
+	if err != nil {
+		return restarts, fmt.Errorf("read the ledger: %w", err)
+	}
+	return restarts, nil
+}
+
+func read(dir string, n int) ([]supervisor.Restart, error) {
 	var restarts []supervisor.Restart
+	var before fs.FileInfo // of the file that was read
 	for _, name := range []string{currentName, olderName} {
-		f, err := os.Open(l.path(name))
+		f, err := os.Open(filepath.Join(dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return restarts, err
 		}
-		restarts, err = collect(restarts, f, n)
+		info, err := f.Stat()
+		if err == nil && (before == nil || !os.SameFile(before, info)) { // else it was made the older one meanwhile
+			restarts, err = collect(restarts, f, info.Size(), n)
+		}
+		before = info
 		f.Close()
 		if err != nil || n > 0 && len(restarts) == n {
 			return restarts, err
@@ -52,12 +73,8 @@ func (l *Ledger) history(n int) ([]supervisor.Restart, error) {
 	return restarts, nil
 }
 
-func collect(restarts []supervisor.Restart, f *os.File, n int) ([]supervisor.Restart, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return restarts, err
-	}
-	for line, err := range backwards(f, info.Size()) {
+func collect(restarts []supervisor.Restart, f io.ReaderAt, size int64, n int) ([]supervisor.Restart, error) {
+	for line, err := range backwards(f, size) {
 		if err != nil {
 			return restarts, err
 		}

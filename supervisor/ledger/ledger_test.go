@@ -94,6 +94,41 @@ func TestHistoryIsNewestFirstAndOutlivesUs(t *testing.T) {
 	wantHistory(t, l, 1, 4)
 }
 
+func TestWhoOnlyLooksChangesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	if _, err := Read(dir, 0); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("where there is no ledger: %v, want %v", err, fs.ErrNotExist)
+	}
+	l := opened(t, dir)
+	appendAll(t, l, 1, 2, 3)
+	current := filepath.Join(dir, currentName)
+	f, err := os.OpenFile(current, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.WriteString(f, "torn")
+	f.Close()
+	before, err := os.ReadFile(current)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Read(dir, 2) // while a sidecar has it locked
+	if want := []supervisor.Restart{restart(3), restart(2)}; err != nil || !cmp.Equal(want, got) {
+		t.Errorf("it reads %+v, %v; want %+v", got, err, want)
+	}
+	if after, err := os.ReadFile(current); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("it has changed the ledger from %q to %q, %v", before, after, err)
+	}
+
+	// A sidecar makes the current file the older one between the two looks.
+	if err := os.Link(current, filepath.Join(dir, olderName)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Read(dir, 0); err != nil || len(got) != 3 {
+		t.Errorf("a file with two names is read as %d restarts, %v; want 3", len(got), err)
+	}
+}
+
 func TestFilesAreNotForEverybody(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	appendAll(t, opened(t, dir), 1)

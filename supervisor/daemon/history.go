@@ -1,0 +1,56 @@
+package daemon
+
+import (
+	"context"
+
+	"autoglm-sidecar/supervisor"
+	"autoglm-sidecar/supervisor/admin"
+	"autoglm-sidecar/supervisor/ledger"
+)
+
+// History implements admin.Backend.
+func (b backend) History(_ context.Context, q admin.HistoryQuery) ([]admin.Past, error) {
+	if b.ledger == nil { // somebody else's worker: there is none
+		return []admin.Past{}, nil
+	}
+	return pick(q, b.ledger.History)
+}
+
+// History reads the ledger in a directory while no sidecar runs.
+func History(dir string, q admin.HistoryQuery) ([]admin.Past, error) {
+	return pick(q, func(n int) ([]supervisor.Restart, error) { return ledger.Read(dir, n) })
+}
+
+// pick reads no more of a ledger than it must.
+func pick(q admin.HistoryQuery, read func(n int) ([]supervisor.Restart, error)) ([]admin.Past, error) {
+	n := 0
+	if q.ID == 0 {
+		n = q.Most()
+	}
+	restarts, err := read(n)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]admin.Past, len(restarts))
+	for i, r := range restarts {
+		all[i] = past(r)
+	}
+	return q.Pick(all), nil
+}
+
+// past is a restart in admin's words.
+func past(r supervisor.Restart) admin.Past {
+	p := admin.Past{
+		ID: r.ID, Reason: r.Reason.String(), By: r.By, Why: r.Why, Began: r.Begun, TookMS: r.Took.Milliseconds(),
+		Outcome: outcomes[r.Result], Error: r.Detail, FromLife: int64(r.From), ToLife: int64(r.To), Starts: r.Starts, Joined: r.Joined,
+		PhasesMS: map[string]int64{},
+		Open:     r.Open, InTheWay: r.InTheWay, Held: r.Held, LongestHoldMS: r.LongestHold.Milliseconds(),
+		LongestGapMS: r.LongestGap.Milliseconds(), Cut: r.Cut, Refused: r.Refused,
+	}
+	for phase, d := range r.Spent {
+		if d != 0 {
+			p.PhasesMS[supervisor.Phase(phase).String()] = d.Milliseconds()
+		}
+	}
+	return p
+}
