@@ -40,7 +40,7 @@ demo: $(BIN) ## a worker restarted and the sidecar killed under load
 KILLS ?= 50
 STREAMS ?= 256
 .PHONY: crash-gate
-crash-gate: ## KILLS=50 deaths of the runner under STREAMS=256 streams, in each of six ways; as large as you like
+crash-gate: ## KILLS=50 deaths of the runner under STREAMS=256 streams, in each of eight ways; as large as you like
 	@tools/setup.sh go gcc
 	AUTOGLM_SIDECAR_KILLS=$(KILLS) AUTOGLM_SIDECAR_STREAMS=$(STREAMS) tools/test.sh e2e CrashGate
 

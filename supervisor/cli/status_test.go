@@ -50,6 +50,19 @@ func TestScreenOfASidecarInService(t *testing.T) {
 	}
 }
 
+func TestScreenOfSeveralFronts(t *testing.T) {
+	s := inService()
+	s.Fronts = []admin.Front{{Listen: "[::]:8000", Connections: 300, Open: 200}, {Listen: "unix:/run/front.sock", Connections: 1, Open: 12}}
+	want := `
+  front       [::]:8000, gate open, 212 in flight, none held (longest hold so far 2.1 s)
+              [::]:8000: 300 connections, 200 open
+              unix:/run/front.sock: 1 connection, 12 open
+  worker `
+	if got := screen(s, "", threeAM, nil); !strings.Contains(got, want) {
+		t.Errorf("got\n%s\nwant in it%s", got, want)
+	}
+}
+
 func TestScreenOfASidecarThatGaveUp(t *testing.T) {
 	s := admin.Status{
 		Name: "gpu0", Version: "1.2.0", Listen: "[::]:8000", Runner: 230, Phase: "down", Life: 7,
