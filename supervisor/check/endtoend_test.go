@@ -106,7 +106,7 @@ func TestEndToEndCrashGate(t *testing.T) {
 	kills, streams := size(t, "KILLS", 50), size(t, "STREAMS", 256)
 	usual := GateOptions{
 		Streams: streams, Rate: 50, Slow: 6, Plain: 6, Uploads: 6,
-		Deaths: kills, EveryNext: 5, During: kills * 2 / 5, Pause: [2]time.Duration{200 * time.Millisecond, 700 * time.Millisecond},
+		Deaths: kills, EveryNext: 5, During: kills * 2 / 5, Upgrades: max(2, kills/10), Pause: [2]time.Duration{200 * time.Millisecond, 700 * time.Millisecond},
 	}
 	for _, test := range []struct {
 		name   string
@@ -118,10 +118,14 @@ func TestEndToEndCrashGate(t *testing.T) {
 		{"kill, unix worker", shipped, true, func(*GateOptions) {}},
 		{"panic", shipped, false, func(o *GateOptions) { o.Death, o.Deaths, o.During = Panic, max(10, kills/5), 5 }},
 		{"freeze", shipped, true, func(o *GateOptions) {
-			o.Death, o.Deaths, o.During, o.EveryNext, o.Streams = Freeze, max(3, kills/20), 1, 0, 64
+			o.Death, o.Deaths, o.During, o.EveryNext, o.Streams, o.Upgrades = Freeze, max(3, kills/20), 1, 0, 64, 1
 		}},
-		{"kill, race build", raced, false, func(o *GateOptions) { o.Deaths, o.During, o.Streams, o.Uploads = max(10, kills/5), 5, 48, 2 }},
-		{"kill, race build, unix worker", raced, true, func(o *GateOptions) { o.Deaths, o.During, o.Streams, o.Uploads = max(5, kills/10), 2, 48, 2 }},
+		{"kill, race build", raced, false, func(o *GateOptions) {
+			o.Deaths, o.During, o.Streams, o.Uploads, o.Upgrades = max(10, kills/5), 5, 48, 2, 1
+		}},
+		{"kill, race build, unix worker", raced, true, func(o *GateOptions) {
+			o.Deaths, o.During, o.Streams, o.Uploads, o.Upgrades = max(5, kills/10), 2, 48, 2, 1
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			o := usual

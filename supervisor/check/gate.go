@@ -24,6 +24,7 @@ type GateOptions struct {
 	Deaths    int
 	EveryNext int              // every so many-th death also hits the next runner, in its take-over; 0: never
 	During    int              // how many of the deaths at least happen while the worker is being restarted
+	Upgrades  int              // in place, spread among the deaths
 	Pause     [2]time.Duration // from one runner's first answer to its death
 
 	Seed     uint64
@@ -40,6 +41,8 @@ type GateReport struct {
 	Next     int // successors that died in their take-over
 	During   int // deaths while the worker was being restarted
 	Restarts int // of the worker
+	Upgrades int // of the sidecar
+	Undone   int // of these, those whose trial a death ended
 
 	TakeOver   Histogram  // from a death to the first answer of the next runner on its control socket
 	GapOver    Histogram  // pause of each open stream across a death
@@ -100,7 +103,7 @@ func (g *gate) run(ctx context.Context) (*GateReport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask for the last status: %w", err)
 	}
-	r.KeeperKept, r.TakeOvers = st.Keeper == g.side.Keeper(), st.TakeOvers
+	r.KeeperKept, r.TakeOvers, r.Undone = st.Keeper == g.side.Keeper(), st.TakeOvers, int(st.Upgrades.Undone)
 	for _, told := range g.side.takeOvers() {
 		r.Mending.Record(time.Duration(told.Took))
 		for what, n := range told.Found {
@@ -150,9 +153,15 @@ func (g *gate) deaths(ctx context.Context) error {
 			if err := g.death(ctx, false); err != nil {
 				return err
 			}
+			if err := g.upgrades(ctx); err != nil {
+				return err
+			}
 		}
 		if r.During < g.opts.During {
 			if err := g.deathsInRestart(ctx, min(duringEach, g.opts.During-r.During)); err != nil {
+				return err
+			}
+			if err := g.upgrades(ctx); err != nil {
 				return err
 			}
 		}
@@ -233,6 +242,40 @@ func (g *gate) death(ctx context.Context, restarting bool) error {
 	return nil
 }
 
+// upgrades makes up for those that are due after so many deaths.
+func (g *gate) upgrades(ctx context.Context) error {
+	for r := &g.report; r.Upgrades*g.opts.Deaths < r.Deaths*g.opts.Upgrades; {
+		if err := g.upgrade(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// upgrade lets another file go on in the place of the one that runs. A death within its trial brings the first one back.
+func (g *gate) upgrade(ctx context.Context) error {
+	r := &g.report
+	file, err := g.side.NextProgram()
+	if err != nil {
+		return err
+	}
+	before, err := g.side.ask(ctx)
+	if err != nil {
+		return fmt.Errorf("ask before an upgrade: %w", err)
+	}
+	at := time.Now()
+	if _, err := g.side.Upgrade(ctx, file); err != nil {
+		return fmt.Errorf("upgrade %d: %w", r.Upgrades+1, err)
+	}
+	r.Upgrades++
+	next, err := g.side.Successor(ctx, before.Runner)
+	if err != nil {
+		return err
+	}
+	g.tell("upgrade %d of %d: runner %d -> %d after %s ms, keeper %d", r.Upgrades, g.opts.Upgrades, before.Runner, next.Runner, millis(time.Since(at)), next.Keeper)
+	return nil
+}
+
 // newcomers are the fresh connections that come right after each death.
 const newcomers = 2
 
@@ -270,7 +313,9 @@ func (r *GateReport) judge() {
 	r.fail(r.During < r.Options.During, "%d died during a restart of the worker, wanted %d", r.During, r.Options.During)
 	r.fail(len(c.Nonces) != r.Restarts+1, "%d lives answered in %d restarts, wanted %d", len(c.Nonces), r.Restarts, r.Restarts+1)
 	r.fail(!r.KeeperKept, "the keeper changed")
-	r.fail(r.TakeOvers != int64(r.Deaths+r.Next), "%d take-overs after %d deaths: a runner died of its own", r.TakeOvers, r.Deaths+r.Next)
+	r.fail(r.TakeOvers != int64(r.Deaths+r.Next+r.Upgrades), "%d take-overs after %d deaths and %d upgrades: a runner died of its own",
+		r.TakeOvers, r.Deaths+r.Next, r.Upgrades)
+	r.fail(r.Upgrades < r.Options.Upgrades, "%d upgrades, wanted %d", r.Upgrades, r.Options.Upgrades)
 	r.fail(len(r.Troubles) > 0, "the sidecar's output says: %s", strings.Join(r.Troubles, "; "))
 	r.fail(r.GapOver.Count() == 0, "no stream was open at any death")
 }
@@ -286,8 +331,8 @@ func (r *GateReport) Passed() bool { return len(r.Failures) == 0 }
 
 func (r *GateReport) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "crash gate, %s, %d streams x %g tokens/s: %d runners by %s, and %d of their successors; %d of them during %d restarts of the worker; %s\n",
-		r.Options.Sidecar.workerName(), r.Options.Streams, r.Options.Rate, r.Deaths, r.Options.Death, r.Next, r.During, r.Restarts, r.Took.Round(100*time.Millisecond))
+	fmt.Fprintf(&b, "crash gate, %s, %d streams x %g tokens/s: %d runners by %s, and %d of their successors; %d of them during %d restarts of the worker; %d upgrades, %d undone by a death; %s\n",
+		r.Options.Sidecar.workerName(), r.Options.Streams, r.Options.Rate, r.Deaths, r.Options.Death, r.Next, r.During, r.Restarts, r.Upgrades, r.Undone, r.Took.Round(100*time.Millisecond))
 	c := r.Counts
 	fmt.Fprintf(&b, "  answers              %s; %d tokens\n", c, c.Tokens)
 	fmt.Fprintf(&b, "  by kind              %s\n", byName(c.Kinds))

@@ -46,9 +46,9 @@ func whole(lives int) Counts {
 func TestOnlyAWholeCrashGatePasses(t *testing.T) {
 	good := func() *GateReport {
 		r := &GateReport{
-			Options: GateOptions{Deaths: 50, During: 20}, Counts: whole(5), Deaths: 50, Next: 10, During: 20, Restarts: 4,
+			Options: GateOptions{Deaths: 50, During: 20, Upgrades: 5}, Counts: whole(5), Deaths: 50, Next: 10, During: 20, Restarts: 4, Upgrades: 5,
 			Gaps: new(Histogram), Holds: new(Histogram),
-			KeeperKept: true, TakeOvers: 60,
+			KeeperKept: true, TakeOvers: 65,
 		}
 		r.GapOver.Record(30 * time.Millisecond)
 		return r
@@ -64,6 +64,7 @@ func TestOnlyAWholeCrashGatePasses(t *testing.T) {
 		"nothing came":              func(r *GateReport) { r.Counts.Complete = 0 },
 		"too few died":              func(r *GateReport) { r.Deaths-- },
 		"too few in a restart":      func(r *GateReport) { r.During-- },
+		"an upgrade is missing":     func(r *GateReport) { r.Upgrades, r.TakeOvers = 4, 64 },
 		"a life is missing":         func(r *GateReport) { r.Counts.Nonces = r.Counts.Nonces[1:] },
 		"the keeper died":           func(r *GateReport) { r.KeeperKept = false },
 		"a runner died by itself":   func(r *GateReport) { r.TakeOvers++ },

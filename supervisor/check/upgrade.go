@@ -36,6 +36,9 @@ func (s *Sidecar) Upgrade(ctx context.Context, file string, flags ...string) (Up
 // NextProgram is a file of its own with the same program, as a package's next version is one.
 func (s *Sidecar) NextProgram() (string, error) {
 	path := filepath.Join(s.dir, "next")
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
 	return path, copyProgram(s.program, path)
 }
 

@@ -36,6 +36,7 @@ type Result struct {
 	Lives        int      `json:"lives"` // nonces seen
 	Restarts     int      `json:"restarts"`
 	SidecarKills int      `json:"sidecar_kills"`
+	Upgrades     int      `json:"upgrades"`
 	LongestHold  int64    `json:"longest_hold_ms"`
 	LongestGap   int64    `json:"longest_token_gap_ms"`
 	TookMS       int64    `json:"took_ms"`
@@ -82,8 +83,8 @@ func (r *Result) failure() error {
 
 // line is the one for machines that read lines.
 func (r *Result) line() string {
-	return fmt.Sprintf("RESULT streams=%d completed=%d cut=%d held=%d refused=%d restarts=%d sidecar_kills=%d longest_hold_ms=%d longest_token_gap_ms=%d",
-		r.Streams, r.Completed, r.Cut, r.Held, r.Refused, r.Restarts, r.SidecarKills, r.LongestHold, r.LongestGap)
+	return fmt.Sprintf("RESULT streams=%d completed=%d cut=%d held=%d refused=%d restarts=%d sidecar_kills=%d upgrades=%d longest_hold_ms=%d longest_token_gap_ms=%d",
+		r.Streams, r.Completed, r.Cut, r.Held, r.Refused, r.Restarts, r.SidecarKills, r.Upgrades, r.LongestHold, r.LongestGap)
 }
 
 func (r *Result) writeJSON(w io.Writer) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"autoglm-sidecar/supervisor/check"
@@ -92,6 +93,7 @@ func (s *scenario) steps(ctx context.Context) error {
 		{"kill -9 of the sidecar", s.kill},
 		{"restart asked during a restart", s.restartTwice},
 		{"kill -9 during a restart", s.killInRestart},
+		{"upgrade in place", s.upgrade},
 		{"worker killed while idle", s.killIdleWorker},
 	} {
 		s.show.begin(step.name, s.live)
@@ -211,6 +213,38 @@ func (s *scenario) killInRestart(ctx context.Context, step *Step) error {
 	}
 	s.result.Restarts++
 	step.What = fmt.Sprintf("%s and finished it: life %d -> %d", what, one.FromLife, one.ToLife)
+	return nil
+}
+
+// upgrade lets another file go on in the place of this one, in the same process. A kill -9 within the next 30 s would bring
+// this one back: what follows kills none.
+func (s *scenario) upgrade(ctx context.Context, step *Step) error {
+	file, err := s.side.NextProgram()
+	if err != nil {
+		return err
+	}
+	before, err := s.side.Status(ctx)
+	if err != nil {
+		return err
+	}
+	u, err := s.side.Upgrade(ctx, file)
+	if err != nil {
+		return err
+	}
+	after, err := s.side.Status(ctx)
+	if err != nil {
+		return err
+	}
+	exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", before.Keeper))
+	if err != nil {
+		return fmt.Errorf("see what the keeper executes: %w", err)
+	}
+	if u.Keeper != before.Keeper || exe != file || after.Runner == before.Runner || after.Worker.PID != before.Worker.PID {
+		return fmt.Errorf("the keeper executes %s; keeper, runner and worker %d, %d and %d became %d, %d and %d",
+			exe, before.Keeper, before.Runner, before.Worker.PID, after.Keeper, after.Runner, after.Worker.PID)
+	}
+	s.result.Upgrades++
+	step.What = fmt.Sprintf("keeper %d executes another file, worker %d stays", before.Keeper, before.Worker.PID)
 	return nil
 }
 
