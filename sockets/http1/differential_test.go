@@ -55,6 +55,8 @@ func (m maker) others() (lines []string) {
 			lines = append(lines, m.field("Trailer", m.oneOf("X-Sum", "x-sum, X-Other", ",")))
 		case 6:
 			lines = append(lines, m.field("Cache-Control", m.oneOf("no-store", "max-age=1")))
+		case 8:
+			lines = append(lines, m.field(m.oneOf("X-Forwarded-For", "X_Forwarded-For", "Forwarded"), m.oneOf("", "203.0.113.9", "a, b", `for="a\"b"`, `for="`)))
 		case 7:
 			lines = append(lines, m.field(m.oneOf("Authorization", "Proxy-Authorization", "Cookie"), "Basic YTpi"))
 		default:

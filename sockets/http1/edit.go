@@ -8,10 +8,11 @@ import (
 // RequestEdit is what the caller decides about a request's way to the worker.
 type RequestEdit struct {
 	RequestID []byte // sent as X-Request-Id, in place of the client's; empty: none is sent
+	Origin    Origin
 }
 
 // AppendRequest appends to dst the head as the worker gets it: HTTP/1.1, the target in origin form, what is between the client and us taken out (Connection and the fields it names,
-// Keep-Alive, Proxy-Connection, TE, Upgrade, Expect), the framing field with our reading of its value, one X-Request-Id, and Connection: close. Host and all else stay as they came, in
+// Keep-Alive, Proxy-Connection, TE, Upgrade, Expect), the framing field with our reading of its value, one X-Request-Id, where it comes from (see [Origin]), and Connection: close. Host and all else stay as they came, in
 // their order. So do Authorization and Proxy-Authorization: RFC 9110, 11.7.2 leaves the latter to the proxy that asked for it, and that isn't us.
 //
 // r is what [ParseRequest] made of head.
@@ -27,7 +28,7 @@ func AppendRequest(dst, head []byte, r *Request, e RequestEdit) []byte {
 	}
 	dst = append(dst, target...)
 	dst = append(dst, " HTTP/1.1\r\n"...)
-	dst = appendFields(dst, head, &r.marks, sent{declared: r.Framing, framing: r.Framing, length: r.Length, requestID: e.RequestID})
+	dst = appendFields(dst, head, &r.marks, sent{declared: r.Framing, framing: r.Framing, length: r.Length, requestID: e.RequestID, origin: e.Origin})
 	return append(dst, "Connection: close\r\n\r\n"...)
 }
 
@@ -89,17 +90,21 @@ type sent struct {
 	framing   Framing // to be declared
 	length    int64
 	requestID []byte
+	origin    Origin
 }
 
 // appendFields appends the field lines of head that are sent on. A framing line and an X-Request-Id keep their place and their name and get our value; where there was none to keep they
 // come last.
 func appendFields(dst, head []byte, m *marks, s sent) []byte {
 	framed, identified := s.framing == FramingNone || s.framing == FramingClose, len(s.requestID) == 0
+	drop, grow := s.origin.edit(&m.told)
+	drop = drop.with(m.drop)
 	from, at := int(m.first), int(m.first) // head[from:at] is to be copied as it is
 	for n := 0; head[at] != '\r'; n++ {
 		next := at + bytes.IndexByte(head[at:], '\n') + 1
 		isFraming, isID := n+1 == int(m.framing), n+1 == int(m.requestID)
-		if isFraming || isID || m.drop.has(n) || s.framing != FramingChunked && m.trailer.has(n) {
+		grows := n+1 == grow && s.origin.tell()
+		if isFraming || isID || grows || drop.has(n) || s.framing != FramingChunked && m.trailer.has(n) {
 			dst = append(dst, head[from:at]...)
 			from = next
 		}
@@ -110,6 +115,8 @@ func appendFields(dst, head []byte, m *marks, s sent) []byte {
 		case isID && !identified:
 			dst = appendLine(appendName(dst, head[at:]), s.requestID)
 			identified = true
+		case grows:
+			dst = s.origin.appendToLine(dst, head, at)
 		}
 		at = next
 	}
@@ -122,6 +129,9 @@ func appendFields(dst, head []byte, m *marks, s sent) []byte {
 	}
 	if !identified {
 		dst = appendLine(append(dst, "X-Request-Id: "...), s.requestID)
+	}
+	if grow == 0 && s.origin.tell() {
+		dst = s.origin.appendOwnLine(dst)
 	}
 	return dst
 }

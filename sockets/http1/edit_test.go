@@ -2,6 +2,7 @@ package http1
 
 import (
 	"bytes"
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -198,13 +199,19 @@ func TestMaxGrowth(t *testing.T) {
 		"OPTIONS http://h HTTP/1.1\r\nHost:h\r\nContent-Length:9223372036854775807\r\n\r\n",
 		"GET http://h?q HTTP/1.1\r\nHost:h\r\nTransfer-Encoding:chunked\r\nX-Request-Id:i\r\n\r\n",
 		"GET / HTTP/1.0\r\nHost:h\r\n\r\n",
+		"GET http://h HTTP/1.0\r\nHost:h\r\nForwarded:for=a\r\nX-Forwarded-For:a\r\n\r\n",
 	}
 	for _, in := range requests {
 		var r Request
 		if bad := ParseRequest([]byte(in), &r); bad != nil {
 			t.Fatal(bad)
 		}
-		check([]byte(in), AppendRequest(nil, []byte(in), &r, RequestEdit{RequestID: id}))
+		for _, by := range []Forwarded{ForwardedOff, ForwardedForX, ForwardedRFC} {
+			for _, trusted := range []bool{false, true} {
+				longest := Origin{By: by, Client: netip.MustParseAddr("1111:2222:3333:4444:5555:6666:7777:8888%eth0"), Trusted: trusted}
+				check([]byte(in), AppendRequest(nil, []byte(in), &r, RequestEdit{RequestID: id, Origin: longest}))
+			}
+		}
 	}
 	for _, in := range []string{"HTTP/1.1 200\r\n\r\n", "HTTP/1.1 200\r\nContent-Length:1\r\nX-Request-Id:\r\n\r\n", "HTTP/1.1 200\r\nTransfer-Encoding:chunked\r\n\r\n"} {
 		var r Response

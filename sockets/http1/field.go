@@ -25,7 +25,10 @@ const (
 	fieldContentEncoding
 	fieldContentRange
 	fieldCredentials // any field that carries or asks for authentication
-	fieldForged      // a framing field spelt with '_', which CGI and WSGI turn into the real one
+	fieldForwardedForX
+	fieldForwarded
+	fieldForgedOrigin // X-Forwarded-For spelt with '_'
+	fieldForged       // a framing field spelt with '_', which CGI and WSGI turn into the real one
 )
 
 // Rules for where a field may be named or stand, beside the head.
@@ -51,6 +54,9 @@ var fieldRules = [...]uint8{
 	fieldContentEncoding:  notNamed | notTrailer,
 	fieldContentRange:     notNamed | notTrailer,
 	fieldCredentials:      notNamed | notTrailer,
+	fieldForwardedForX:    notNamed | notTrailer,
+	fieldForwarded:        notNamed | notTrailer,
+	fieldForgedOrigin:     notNamed | notTrailer,
 	fieldForged:           notNamed | notTrailer,
 }
 
@@ -63,10 +69,12 @@ var knownFields = [20][]struct {
 	4:  {{"host", fieldHost}},
 	6:  {{"expect", fieldExpect}, {"cookie", fieldCredentials}},
 	7:  {{"trailer", fieldTrailer}, {"upgrade", fieldUpgrade}},
+	9:  {{"forwarded", fieldForwarded}},
 	10: {{"connection", fieldConnection}, {"keep-alive", fieldKeepAlive}, {"set-cookie", fieldCredentials}},
 	12: {{"content-type", fieldContentType}, {"x-request-id", fieldRequestID}},
 	13: {{"authorization", fieldCredentials}, {"content-range", fieldContentRange}},
 	14: {{"content-length", fieldContentLength}, {"content_length", fieldForged}},
+	15: {{"x-forwarded-for", fieldForwardedForX}, {"x_forwarded_for", fieldForgedOrigin}, {"x-forwarded_for", fieldForgedOrigin}, {"x_forwarded-for", fieldForgedOrigin}},
 	16: {{"content-encoding", fieldContentEncoding}, {"www-authenticate", fieldCredentials}, {"proxy-connection", fieldProxyConnection}},
 	17: {{"transfer-encoding", fieldTransferEncoding}, {"transfer_encoding", fieldForged}},
 	18: {{"proxy-authenticate", fieldCredentials}},

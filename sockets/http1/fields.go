@@ -26,6 +26,7 @@ type marks struct {
 	trailer   lineSet // Trailer fields: sent on with a chunked body only
 	framing   uint8   // number of the framing line + 1; 0 = none
 	requestID uint8   // number of the first X-Request-Id line + 1; 0 = none
+	told      told
 }
 
 // lineSet is a set of line numbers.
@@ -61,6 +62,12 @@ func (f *fields) take(head []byte, n int, l fieldLine, minor uint8) *Malformed {
 		if f.requestID.Len() == 0 && fitRequestID(value) {
 			f.requestID = l.value
 		}
+	case fieldForwardedForX:
+		f.marks.told.take(ForwardedForX, n, value)
+	case fieldForwarded:
+		f.marks.told.take(ForwardedRFC, n, value)
+	case fieldForgedOrigin:
+		f.marks.told.forged.add(n)
 	case fieldContentType:
 		f.contentTypes++
 		f.contentType = l.value

@@ -85,6 +85,7 @@ func agreeOnRequest(t *testing.T, raw []byte) (taken bool) {
 		t.Fatalf("of %q the worker gets %q\n got %+v\nwant %+v", raw, edited, gotLine, wantLine)
 	}
 	agreeOnBody(t, NewBody(r.Framing, r.Length), body, worker.Body, func() http.Header { return worker.Trailer })
+	agreeOnOrigin(t, head, edited, &r)
 	return true
 }
 
