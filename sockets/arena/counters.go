@@ -61,13 +61,14 @@ const (
 	NotSupported
 	WorkerUnavailable
 	RequestSuspected
+	BodyTimeout
 	refusals // how many
 )
 
 var refusalNames = [refusals]string{
 	OtherRefusal: "other", MalformedRequest: "malformed_request", HeadTooLarge: "head_too_large", HeadTimeout: "head_timeout",
 	NotSupported: "not_supported", WorkerUnavailable: "worker_unavailable",
-	RequestSuspected: "request_suspected",
+	RequestSuspected: "request_suspected", BodyTimeout: "body_timeout",
 }
 
 func (r Refusal) String() string { return refusalNames[r] }
@@ -108,6 +109,7 @@ type Counters struct {
 	LongestGap  atomic.Int64           // ns between two sends to a client of one event stream, since the mark
 	Heartbeats  atomic.Int64
 	Shed        atomic.Int64 // idle connections closed because slots ran out
+	TurnedAway  atomic.Int64 // connections of addresses that had as many as they may
 	Stalled     atomic.Int64 // times that a front stopped accepting because none could be had
 
 	Gaps     Histogram[GapScale]     // between two sends to a client of one event stream

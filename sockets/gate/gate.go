@@ -295,6 +295,13 @@ func (g *Gate) Rejoin(t Ticket) (Verdict, int64) {
 	return g.enter(t)
 }
 
+// IsOpen says whether a new stream would pass, or be queued.
+func (g *Gate) IsOpen() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.state == Open
+}
+
 // Restore counts a stream that a take-over found in flight on life.
 func (g *Gate) Restore(life int64) {
 	g.mu.Lock()

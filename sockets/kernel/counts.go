@@ -114,6 +114,15 @@ func settled(fd int, queue uint) (*unix.TCPInfo, int, error) {
 	}
 }
 
+// Untaken implements Kernel.
+func (Linux) Untaken(fd int32) int64 {
+	n, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+	if err != nil {
+		return 0
+	}
+	return int64(n)
+}
+
 // InPipe implements Kernel.
 func (Linux) InPipe(c Conn) (int64, error) {
 	var from, to unix.Stat_t

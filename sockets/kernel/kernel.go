@@ -69,6 +69,9 @@ type Kernel interface {
 	// Given is how many bytes TCP socket fd ever accepted; connected says that we connected it, rather than accepted it. It
 	// may be one too high after a HalfClose, once the connection is over.
 	Given(fd int32, connected bool) (int64, error)
+	// Untaken is how many bytes that were given to fd its other end has not taken, and their wrapping in the kernel; a TCP peer
+	// takes them by acknowledging them. It is for comparing with itself: 0 where the kernel can't tell.
+	Untaken(fd int32) int64
 	// InPipe is how many bytes a connection's pipe holds. It fails where c's pipe is none.
 	InPipe(c Conn) (int64, error)
 

@@ -67,22 +67,6 @@ func Events(set uintptr, events []unix.EpollEvent, ms int) (int, Errno) {
 	return int(n), 0
 }
 
-// NoticeTheVanished makes the kernel ask clients that have been silent for long whether they are still there; what a
-// listener is set to, its connections are too. Without it a client whose machine is gone holds its slot for ever.
-func NoticeTheVanished(listener int) error {
-	for _, set := range []struct{ level, option, value int }{
-		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 30}, // seconds
-		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 10},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 3},
-	} {
-		if err := unix.SetsockoptInt(listener, set.level, set.option, set.value); err != nil {
-			return fmt.Errorf("set keep-alive on the front: %w", err)
-		}
-	}
-	return nil
-}
-
 // Accept implements Kernel.
 func (Linux) Accept(listener int) (Conn, Errno) {
 	var from unix.RawSockaddrAny

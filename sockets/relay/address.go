@@ -6,6 +6,7 @@ import (
 
 	"autoglm-sidecar/sockets/arena"
 	"autoglm-sidecar/sockets/gate"
+	"autoglm-sidecar/sockets/http1"
 )
 
 // from is the address of the client's end; the kernel is asked once a connection, so it needs no place in the arena.
@@ -36,4 +37,21 @@ func household(a netip.Addr) uint64 {
 		b := a.As16()
 		return binary.BigEndian.Uint64(b[:8])
 	}
+}
+
+// trusts: what this client says of where its requests come from is believed. A client without an address is on this machine,
+// and may open the front's file.
+func (l *lane) trusts(c *conn) bool {
+	from := l.from(c)
+	return !from.IsValid() || l.relay.Fronts[c.r.Front].trusts(from)
+}
+
+// origin is what the worker is told of where a request comes from. It depends on nothing but the connection and its front, so
+// it is the same however often the request is sent.
+func (l *lane) origin(c *conn) http1.Origin {
+	by := l.relay.Fronts[c.r.Front].Forwarded
+	if by == http1.ForwardedOff {
+		return http1.Origin{}
+	}
+	return http1.Origin{By: by, Client: l.from(c), Trusted: l.trusts(c)}
 }

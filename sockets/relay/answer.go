@@ -83,6 +83,7 @@ func (l *lane) sendAnswer(c *conn) bool {
 		case 0:
 			l.gave += n.DownGiven - before
 			c.lastSent = l.now
+			c.patience.blockedAt = 0
 		case unix.EAGAIN:
 			c.clientOut = false
 			return false
@@ -184,7 +185,7 @@ func (l *lane) beginAnswer(c *conn, q *http1.Response) {
 	r.Framing = http1.FramingOut(r.Minor, r.Method, q)
 	r.Answer = http1.NewBody(q.Framing, q.Length)
 	r.Set(arena.AnswerBegun)
-	if r.Framing == http1.FramingClose || !r.Has(arena.RequestDone) {
+	if r.Framing == http1.FramingClose || !r.Has(arena.RequestDone) || l.relay.Siblings && !l.gate.IsOpen() {
 		r.Clear(arena.KeepAlive)
 	}
 	switch {

@@ -32,13 +32,15 @@ type conn struct {
 
 	from      netip.Addr // the client's address, once it was asked for; see lane.from
 	asked     bool       // and it was
-	scanned   int        // bytes of the head, or of the answer's, that were looked at
-	since     int64      // when the phase began
-	lastSent  int64      // when the client was last given something
-	lastToken int64      // when a piece of its answer last moved
-	lastBeat  int64      // when a heartbeat was last tried
-	timerAt   int64      // when the wheel will look at it, 0: never
-	retryAt   int64      // when a stream whose connection failed enters again, 0: it waits in the gate's queue
+	counted   bool       // among the connections of that address
+	patience  patience
+	scanned   int   // bytes of the head, or of the answer's, that were looked at
+	since     int64 // when the phase began
+	lastSent  int64 // when the client was last given something
+	lastToken int64 // when a piece of its answer last moved
+	lastBeat  int64 // when a heartbeat was last tried
+	timerAt   int64 // when the wheel will look at it, 0: never
+	retryAt   int64 // when a stream whose connection failed enters again, 0: it waits in the gate's queue
 	retries   uint
 	judgeAt   int64 // when an answer that ended by the worker's FIN is believed
 	closeAt   int64 // when a lingering client is left

@@ -211,8 +211,11 @@ func (l *lane) linger(c *conn) bool {
 	return false
 }
 
-// clientGone: nobody is there to be answered. The worker's side is closed at once, so that it stops computing.
-func (l *lane) clientGone(c *conn) {
+// clientGone: nobody is there to be answered.
+func (l *lane) clientGone(c *conn) { l.clientEnds(c, arena.ClientGone) }
+
+// clientEnds ends a connection for the client's sake. The worker's side is closed at once, so that it stops computing.
+func (l *lane) clientEnds(c *conn, how arena.Outcome) {
 	switch c.r.Phase {
 	case arena.Held:
 		l.withdraw(c) // or its grant is in the mail, and will find it gone
@@ -220,7 +223,7 @@ func (l *lane) clientGone(c *conn) {
 		fallthrough
 	case arena.Relay, arena.Flush:
 		if c.r.Outcome != arena.Cut { // what was cut stays so, whether or not its client waited for the news
-			c.r.Outcome, c.r.Cause = arena.ClientGone, arena.NoCause
+			c.r.Outcome, c.r.Cause = how, arena.NoCause
 		}
 		l.record(c)
 	case arena.Head, arena.Linger, arena.Ended:

@@ -1,9 +1,11 @@
 package relay
 
 import (
+	"net/netip"
 	"slices"
 
 	"autoglm-sidecar/sockets/arena"
+	"autoglm-sidecar/sockets/http1"
 	"autoglm-sidecar/sockets/kernel"
 	"autoglm-sidecar/sockets/loop"
 )
@@ -13,6 +15,15 @@ import (
 type Front struct {
 	FD int            // descriptor of its listener; -1: nobody comes in here any more, and who has stays
 	At kernel.Address // that its listener is bound to, or was; New asks for it where there is a listener
+
+	Forwarded http1.Forwarded // how the worker learns of its clients' addresses
+	Trusted   []netip.Prefix  // proxies, whose word about that is added to
+}
+
+// trusts: what a client from there says of where its requests come from is believed.
+func (f *Front) trusts(from netip.Addr) bool {
+	from = from.WithZone("") // which no prefix has
+	return slices.ContainsFunc(f.Trusted, func(p netip.Prefix) bool { return p.Contains(from) })
 }
 
 // frontToken is the listener's of front i.

@@ -15,8 +15,6 @@ import (
 )
 
 const (
-	// headTime is how long a head may take from its first byte: a client that drips holds no slot for ever.
-	headTime = 30 * time.Second
 	// headRead is how much is read at once while a head is expected. Small, so that what is read beyond it is small,
 	// and the next head finds room behind it without a move that a death could tear.
 	headRead = arena.InSize - http1.MaxHead
@@ -30,10 +28,15 @@ var query = []byte("?") // begins what no log is to know
 
 // readHead reads a request's head and asks the gate. It says whether the phase has changed.
 func (l *lane) readHead(c *conn) bool {
+	most := l.relay.Limits.HeadSize
 	for {
 		if head := l.unjudgedUp(c); len(head) > 0 {
 			end, bad := http1.FindHeadEnd(head, c.scanned)
 			switch {
+			case bad == nil && (end > most || end == 0 && len(head) >= most):
+				l.arrive(c)
+				l.refuse(c, 431, "head_too_large", "the request's head is too large")
+				return true
 			case bad != nil:
 				l.refuseHead(c, bad)
 				return true
@@ -81,6 +84,7 @@ func (l *lane) readClient(c *conn, limit int) bool {
 	}
 	l.arena.Note(&c.slot.Noted.UpTaken, taken+int64(n))
 	l.took += int64(n)
+	l.fed(c, n)
 	l.lap(c.client(), taken, n)
 	return true
 }
@@ -100,6 +104,7 @@ func (l *lane) arrive(c *conn) {
 	r.HeadAt, r.HeadLen, r.Minor, r.Method, r.Kind = r.Up.Judged, 0, 1, http1.MethodOther, openai.Unknown
 	r.Lives, r.Crashes, r.LostOn, r.Kept = 0, 0, 0, 0
 	c.retries = 0
+	c.patience = patience{credit: int64(l.relay.Limits.BodyGrace)}
 	c.slot.Story = arena.Story{GivenAt: c.slot.Noted.DownGiven}
 	l.name(c, nil)
 }
@@ -288,7 +293,7 @@ func (l *lane) begin(c *conn, head []byte, life int64) {
 	r.GivenFrom = 0
 	r.Up.OutBase, r.Up.Safe, r.Up.Out = 0, 0, 0
 	r.Down.InBase, r.Down.Judged = 0, 0
-	edited := http1.AppendRequest(c.areas.UpOut[:0], head, q, http1.RequestEdit{RequestID: c.slot.ID.Value()})
+	edited := http1.AppendRequest(c.areas.UpOut[:0], head, q, http1.RequestEdit{RequestID: c.slot.ID.Value(), Origin: l.origin(c)})
 	if len(edited) > len(c.areas.UpOut) {
 		panic("relay: an edited head is longer than its area")
 	}

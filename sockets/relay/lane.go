@@ -48,6 +48,7 @@ type lane struct {
 	response http1.Response // likewise
 	scratch  []byte
 	joined   []byte // input of a request that lay in pieces
+	waste    []byte // what nobody wants to know
 }
 
 func newLane(r *Relay, id int, p poller) *lane {
@@ -220,6 +221,7 @@ func (l *lane) advance(c *conn) {
 			return // it ended
 		}
 	}
+	l.observe(c)
 	l.watch(c)
 	l.schedule(c)
 }
@@ -300,7 +302,7 @@ func (l *lane) accept(on bool) {
 // on. Where slots run out in the middle, the front that was next is the first one the next time.
 func (l *lane) welcome() {
 	for left := 16 * len(l.ready); left > 0 && len(l.ready) > 0; left-- {
-		if len(l.free) == 0 && !l.shed() {
+		if len(l.free) == 0 && l.longestIdle() == nil {
 			l.noMore()
 			return
 		}
@@ -310,6 +312,12 @@ func (l *lane) welcome() {
 		switch e {
 		case 0:
 			l.turn = front + 1
+			if l.turnAway(client, front) {
+				continue
+			}
+			if len(l.free) == 0 {
+				l.shed()
+			}
 			l.work(l.admit(client, front))
 		case unix.EAGAIN:
 			l.ready = slices.Delete(l.ready, at, at+1)
@@ -374,7 +382,9 @@ func (l *lane) attach(i int32) *conn {
 		heardAt: l.now,
 	}
 	c.spoken = hadSpoken(&c.r)
+	c.patience.credit = int64(l.relay.Limits.BodyGrace)
 	l.conns[i] = c
+	l.join(c)
 	return c
 }
 
@@ -460,6 +470,7 @@ func (l *lane) release(c *conn) {
 	l.arena.Wipe(int(c.index))
 	l.returnBlocks(c)
 	l.yield(c)
+	l.part(c)
 	l.conns[c.index] = nil
 	l.free = append(l.free, c.index)
 	l.spare = append(l.spare, c)

@@ -22,6 +22,7 @@ import (
 
 	"autoglm-sidecar/sockets/arena"
 	"autoglm-sidecar/sockets/gate"
+	"autoglm-sidecar/sockets/http1"
 	"autoglm-sidecar/sockets/kernel"
 	"autoglm-sidecar/sockets/loop"
 )
@@ -40,8 +41,12 @@ type Options struct {
 	// Concurrency bounds the streams that a life has at once; those above it wait, each client address in its turn.
 	// 0: no bound.
 	Concurrency int
-	Heartbeat   time.Duration // of silence after which an event stream gets a comment; 0: never
-	Replay      Replay        // which requests may be given to a second life
+	Limits      Limits
+	// Siblings serve the same clients: while the gate isn't open answers end their connections, so that those of a load
+	// balancer move to them.
+	Siblings  bool
+	Heartbeat time.Duration // of silence after which an event stream gets a comment; 0: never
+	Replay    Replay        // which requests may be given to a second life
 
 	Drained     func(life int64)  // the barrier's second half; must not block
 	Ended       func([]arena.End) // streams that were cut or that a restart has touched; may take its time; nil: nobody keeps them
@@ -61,6 +66,7 @@ type Relay struct {
 	turns  *turns
 	target atomic.Pointer[target]
 	teller *teller
+	crowd  crowd
 }
 
 // target is where streams that pass go.
@@ -95,6 +101,9 @@ func New(o Options) (*Relay, error) {
 func assemble(o Options, pollers []poller) *Relay {
 	r := &Relay{Options: o, teller: newTeller(o)}
 	r.Fronts = slices.Clone(o.Fronts)
+	if o.Limits.HeadSize == 0 {
+		r.Limits.HeadSize = http1.MaxHead
+	}
 	for i, f := range r.Fronts {
 		if f.FD >= 0 {
 			r.Fronts[i].At = o.Kernel.Local(int32(f.FD))

@@ -61,7 +61,7 @@ func (w *world) outcomes(want string) {
 	w.t.Helper()
 	c := w.relay.counts()
 	var got []string
-	for _, name := range []string{"complete", "client_gone", "refused", "worker_error", "cut", "unjudged"} {
+	for _, name := range []string{"complete", "client_gone", "client_stalled", "refused", "worker_error", "cut", "unjudged"} {
 		if n := c.Outcomes[name]; n > 0 {
 			got = append(got, fmt.Sprintf("%s %d", name, n))
 		}

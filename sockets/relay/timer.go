@@ -11,22 +11,25 @@ const wipeTime = 2 * time.Second
 
 // schedule asks the wheel to look at the connection when its phase's time is over.
 func (l *lane) schedule(c *conn) {
-	at := c.deadline(int64(l.relay.Heartbeat))
+	at := sooner(l.deadline(c), c.patienceEnds(&l.relay.Limits))
 	if at != 0 && (c.timerAt == 0 || at < c.timerAt) {
 		c.timerAt = at
 		l.wheel.Schedule(c.key(), at)
 	}
 }
 
-// deadline is when something is due if nothing happens, 0 for never.
-func (c *conn) deadline(heartbeat int64) int64 {
+// deadline is when something of the phase is due if nothing happens, 0 for never.
+func (l *lane) deadline(c *conn) int64 {
+	m := &l.relay.Limits
 	switch c.r.Phase {
 	case arena.Head:
 		switch {
 		case !c.idle():
-			return c.since + int64(headTime)
+			return after(c.since, m.HeadTime)
 		case c.worn:
-			return c.since + int64(wipeTime)
+			return sooner(after(c.since, wipeTime), after(c.since, m.Idle))
+		default:
+			return after(c.since, m.Idle)
 		}
 	case arena.Held:
 		if c.retryAt != 0 {
@@ -39,8 +42,8 @@ func (c *conn) deadline(heartbeat int64) int64 {
 			return c.since + int64(connectTime)
 		case c.judgeAt != 0:
 			return c.judgeAt
-		case heartbeat > 0 && c.r.Has(arena.EventStream):
-			return max(c.lastSent, c.lastBeat) + heartbeat
+		case c.r.Has(arena.EventStream):
+			return after(max(c.lastSent, c.lastBeat), l.relay.Heartbeat)
 		}
 	case arena.Linger:
 		return c.closeAt
@@ -49,21 +52,35 @@ func (c *conn) deadline(heartbeat int64) int64 {
 	return 0
 }
 
+// after is the end of a time that began at since, 0 (never) where the time has no bound.
+func after(since int64, time time.Duration) int64 {
+	if time == 0 {
+		return 0
+	}
+	return since + int64(time)
+}
+
 // due does what the time asks for, if it still does.
 func (l *lane) due(c *conn) {
-	at := c.deadline(int64(l.relay.Heartbeat))
+	at := l.deadline(c)
 	switch {
-	case at == 0:
+	case l.impatient(c):
+		l.work(c)
 		return
-	case at > l.now:
+	case at == 0 || at > l.now:
 		l.schedule(c)
 		return
 	}
 	switch c.r.Phase {
 	case arena.Head:
+		if idle := l.relay.Limits.Idle; c.idle() && idle > 0 && c.since+int64(idle) <= l.now {
+			l.release(c)
+			return
+		}
 		if c.idle() {
 			l.arena.Wipe(int(c.index))
 			c.worn = false
+			l.schedule(c)
 			return
 		}
 		l.arrive(c)

@@ -69,12 +69,14 @@ type client struct {
 	ended    bool
 	broken   bool
 	slow     bool
-	leaveAt  int // bytes received after which it closes, 0: never
+	asleep   bool // takes nothing
+	leaveAt  int  // bytes received after which it closes, 0: never
 	left     bool
 	answered int // responses expected before it closes
 }
 
 type workerConn struct {
+	deaf   bool // reads nothing
 	end    *fake.End
 	got    []byte
 	answer []byte
@@ -109,7 +111,8 @@ func (w *world) takeOver() {
 	}
 	o := Options{
 		Arena: w.arena, Kernel: k, Log: slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), Fronts: fakeFronts, Lanes: 2,
-		Hold: time.Minute, Waiting: w.arena.Slots(), Heartbeat: 10 * time.Second,
+		Limits: Limits{HeadTime: 30 * time.Second, BodyRate: 256, BodyGrace: 30 * time.Second, Stalled: time.Minute, Idle: 10 * time.Minute},
+		Hold:   time.Minute, Waiting: w.arena.Slots(), Heartbeat: 10 * time.Second,
 		Replay:  Replay{Paths: []string{"/chat/completions"}, PerRequest: 16 * arena.BlockSize},
 		Drained: func(life int64) { w.drained = append(w.drained, life) },
 	}
@@ -269,7 +272,7 @@ func (c *client) act(w *world) {
 	if c.sent < len(c.send) {
 		c.sent += c.end.Write(c.send[c.sent:min(len(c.send), c.sent+1+w.rand.IntN(4000))])
 	}
-	if c.slow && w.steps%50 != 0 {
+	if c.slow && w.steps%50 != 0 || c.asleep {
 		return
 	}
 	b, ended, broken := c.end.Read(1 + w.rand.IntN(8000))
@@ -338,7 +341,7 @@ func (c *client) responses() (all []response, err error) {
 }
 
 func (c *workerConn) act(w *world) {
-	if c.closed {
+	if c.closed || c.deaf {
 		return
 	}
 	b, ended, _ := c.end.Read(1 + w.rand.IntN(6000))

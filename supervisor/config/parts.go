@@ -38,7 +38,11 @@ const (
 
 // Queue bounds how many streams the worker has at once; those above it wait, each client address in its turn.
 type Queue struct {
-	Concurrency int // 0: no bound
+	// Concurrency is how many; 0: no bound. It is for the moment after a restart, when all that waited would run over a
+	// worker that has just come up, and for clients of which one would push the others aside. An engine has its own queue
+	// (vLLM runs 256 sequences at once by default and lets the rest wait): 1,024 keep that one full, and what waits here
+	// instead of there can still go to the next life.
+	Concurrency int
 }
 
 // Replay says which requests are given to a second life when the first has failed before it answered.
@@ -48,23 +52,53 @@ type Replay struct {
 	PerRequest int64    // bytes of one body's copy
 }
 
-// Limits bound what clients may do. A time or rate of 0 is no bound, where that is allowed.
+// Limits bound what clients may do. A time or rate of 0 is no bound, where that is allowed. They are there for what breaks
+// and for who is hostile; none is in the way of a client that is only slow.
 type Limits struct {
-	Connections  int // of clients at a time
-	PerAddress   int // of one client address at a time; 0: no bound
-	HeadSize     int // bytes of a request's head
-	HeadTime     time.Duration
-	BodyRate     int64         // bytes a second that a request's body must come with, after BodyGrace
-	BodyGrace    time.Duration // before the rate is asked for
-	Stalled      time.Duration // a client that takes nothing for so long is client_stalled
-	Idle         time.Duration // of a client's connection between two requests
-	UserTimeout  time.Duration // TCP_USER_TIMEOUT of a client's connection
-	KeepAlive    time.Duration // TCP keep-alive: idle, interval and count
+	// Connections of clients at a time. Each has a slot of 1 KiB, and up to 252 KiB while a stream moves; four descriptors
+	// at the most. Beyond it the connection that has been idle longest is closed, and if none is idle new ones wait in the
+	// kernel: an open stream is never in question. 4,096 is what a model server's own limits leave far behind.
+	Connections int
+	// PerAddress is how many of them one client address may have (of IPv6: one network of 64 bits). The newest is answered
+	// with 429. 0, none, is the default: behind a load balancer all clients have one address. Trusted addresses and clients
+	// of a unix front aren't counted.
+	PerAddress int
+	// HeadSize is how many bytes a request's head may have. A head has to lie in its slot as a whole; more than the 60 KiB
+	// of the default finds no room there. Clients of inference servers send less than 4.
+	HeadSize int
+	// HeadTime is how long a head may take from its first byte to its last: a client that drips a byte now and then would
+	// hold a slot for ever. 30 s are a thousand times what a bad line needs.
+	HeadTime time.Duration
+	// BodyRate is how many bytes a second a request's body has to come with. It is a rate and not a time, since an image
+	// over a bad line takes what it takes. It is asked for only while the worker would take more: neither a held stream nor
+	// a slow worker make a client slow. Too slow is answered with 408. 256 is less than any modem's.
+	BodyRate int64
+	// BodyGrace is how long a client may keep us waiting before the rate is asked for: a pause of a client that computes
+	// what it sends. Bytes that come faster earn it back.
+	BodyGrace time.Duration
+	// Stalled is how long a client may take nothing of an answer that is there for it, before its stream ends as
+	// client_stalled. Who takes a byte now and then, by what the kernel says was acknowledged, isn't stalled. Without it one
+	// client that sleeps holds up each drain until its deadline. How long an answer takes as a whole has no limit.
+	Stalled time.Duration
+	// Idle is how long a connection may wait for its next request. Clients end theirs after seconds or minutes, and one that
+	// we end at that moment may have a request on its way: so the time is longer than what HTTP clients wait by default.
+	Idle time.Duration
+	// UserTimeout is how long bytes may stay unacknowledged before the kernel ends the connection (TCP_USER_TIMEOUT): the
+	// client's machine is gone. It counts for a client that sleeps too, so it is longer than Stalled and a quarter, or the
+	// kernel would be the one to end a stalled client, and call it gone.
+	UserTimeout time.Duration
+	// KeepAlive is how long a connection is silent before the kernel asks whether the client's machine is still there, and
+	// KeepInterval how often it asks then. The client is gone after KeepCount questions, or after UserTimeout if that is set:
+	// the kernel then goes by the time. Else a vanished client would keep the worker computing for an answer that nobody
+	// reads. 30 s also keep the entries of most NAT boxes alive.
+	KeepAlive    time.Duration
 	KeepInterval time.Duration
 	KeepCount    int
-	SendBuffer   int           // SO_SNDBUF of a client's connection in bytes; 0: the kernel's own choice
-	ReceiveBuf   int           // SO_RCVBUF likewise
-	WorkerIdle   time.Duration // of a kept connection to the worker; below the worker's own time, 0: none is kept
+	// SendBuffer and ReceiveBuf are SO_SNDBUF and SO_RCVBUF of a client's connection in bytes. 0: the kernel finds what suits
+	// the line, which it knows better. A smaller send buffer makes it sooner known that a client takes nothing.
+	SendBuffer int
+	ReceiveBuf int
+	WorkerIdle time.Duration // of a kept connection to the worker; below the worker's own time, 0: none is kept
 }
 
 // Ready says what /readyz answers to.
@@ -115,7 +149,7 @@ func DefaultParts() Run {
 			BodyRate:    256, BodyGrace: 30 * time.Second,
 			Stalled:     time.Minute,
 			Idle:        10 * time.Minute,
-			UserTimeout: time.Minute,
+			UserTimeout: 90 * time.Second,
 			KeepAlive:   30 * time.Second, KeepInterval: 10 * time.Second, KeepCount: 3,
 			WorkerIdle: 2 * time.Second,
 		},

@@ -127,7 +127,8 @@ func (d *daemon) buildRelay(found bool) (err error) {
 	d.relay, err = relay.New(relay.Options{
 		Arena: d.arena, Kernel: kernel.Linux{}, Log: d.Log, Fronts: d.relayFronts(),
 		Hold: d.Hold, Heartbeat: d.Heartbeat, Concurrency: d.Queue.Concurrency,
-		Replay:      relay.Replay{Paths: d.Replay.Paths, PerRequest: d.Replay.PerRequest},
+		Replay: relay.Replay{Paths: d.Replay.Paths, PerRequest: d.Replay.PerRequest},
+		Limits: limits(d.Limits), Siblings: d.Ready == config.ReadyServing,
 		Drained:     func(life int64) { d.life.Drained(supervisor.Life(life)) },
 		Unreachable: d.unreachable,
 		Tick:        page.Tick,

@@ -61,7 +61,7 @@ func (d *daemon) openFronts(ctx context.Context) error {
 			}
 		}
 		if at.TCP.IsValid() {
-			if err := kernel.NoticeTheVanished(l.FD); err != nil {
+			if err := tuning(d.Limits).Tune(l.FD); err != nil {
 				return err
 			}
 		}
@@ -77,6 +77,7 @@ func (d *daemon) relayFronts() []relay.Front {
 	}
 	for _, f := range d.fronts {
 		fronts[f.number].FD = f.FD
+		furnish(&fronts[f.number], f.Front)
 	}
 	return fronts
 }

@@ -327,6 +327,9 @@ func (k *Kernel) Given(fd int32, _ bool) (int64, error) {
 	return s.accepted, nil
 }
 
+// Untaken implements kernel.Kernel: in this one the other end takes bytes by reading them.
+func (k *Kernel) Untaken(fd int32) int64 { return int64(len(k.socket(fd).peer.in)) }
+
 // InPipe implements kernel.Kernel.
 func (k *Kernel) InPipe(w kernel.Conn) (int64, error) {
 	from, read := k.files[w.PipeR].(pipeEnd)
