@@ -26,6 +26,7 @@ $(BIN):
 
 .PHONY: test
 test: lint build ## linters, all tests with -race, end-to-end tests with the shipped build and a race build
+	@tools/setup.sh prometheus
 	@tools/test.sh
 
 .PHONY: lint
@@ -45,10 +46,11 @@ crash-gate: ## KILLS=50 deaths of the runner under STREAMS=256 streams, in each 
 	AUTOGLM_SIDECAR_KILLS=$(KILLS) AUTOGLM_SIDECAR_STREAMS=$(STREAMS) tools/test.sh e2e CrashGate
 
 RESTARTS ?= 5
+OPEN ?= 100
 .PHONY: soak
-soak: ## RESTARTS=5 restarts of the worker under closed-loop load
+soak: ## RESTARTS=5 restarts of the worker, at each of which OPEN=100 streams are open; full size: RESTARTS=20 OPEN=500
 	@tools/setup.sh go
-	AUTOGLM_SIDECAR_RESTARTS=$(RESTARTS) tools/test.sh e2e Soak
+	AUTOGLM_SIDECAR_RESTARTS=$(RESTARTS) AUTOGLM_SIDECAR_OPEN=$(OPEN) tools/test.sh e2e Soak
 
 ROUNDS ?= 5
 WINDOW ?= 20s

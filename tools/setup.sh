@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh go|gcc|haproxy|nginx ...: sees to it that what is named is there. What is missing is installed by apt where we are root;
+# setup.sh go|gcc|haproxy|nginx|prometheus ...: sees to it that what is named is there. What is missing is installed by apt where we are root;
 # else it says what to install.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -41,6 +41,11 @@ need_gcc() {
 # The peers of the benchmark.
 need_haproxy() { command -v haproxy >/dev/null || install haproxy haproxy; }
 need_nginx() { command -v nginx >/dev/null || install nginx nginx-light; }
+
+# Its promtool judges our metrics, and the server itself watches a sidecar in a test. Nobody asks for a service.
+need_prometheus() {
+	{ command -v prometheus && command -v promtool; } >/dev/null || SYSTEMD_OFFLINE=1 install prometheus prometheus
+}
 
 for what in "$@"; do
 	"need_$what"

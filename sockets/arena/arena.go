@@ -86,6 +86,7 @@ type header struct {
 	pulse   Pulse
 
 	condemned condemned
+	account   Account
 }
 
 type machine struct {

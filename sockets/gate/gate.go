@@ -309,6 +309,16 @@ func (g *Gate) Restore(life int64) {
 	g.inFlight.add(life)
 }
 
+// Serves is the life that streams pass to now, 0 for none.
+func (g *Gate) Serves() int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.state != Open {
+		return 0
+	}
+	return g.life
+}
+
 // Stats is what people see of a gate.
 type Stats struct {
 	State    State

@@ -9,10 +9,11 @@ import (
 type RequestEdit struct {
 	RequestID []byte // sent as X-Request-Id, in place of the client's; empty: none is sent
 	Origin    Origin
+	KeepAlive bool // the worker's connection may go on after this request
 }
 
 // AppendRequest appends to dst the head as the worker gets it: HTTP/1.1, the target in origin form, what is between the client and us taken out (Connection and the fields it names,
-// Keep-Alive, Proxy-Connection, TE, Upgrade, Expect), the framing field with our reading of its value, one X-Request-Id, where it comes from (see [Origin]), and Connection: close. Host and all else stay as they came, in
+// Keep-Alive, Proxy-Connection, TE, Upgrade, Expect), the framing field with our reading of its value, one X-Request-Id, where it comes from (see [Origin]), and Connection: close unless e says otherwise. Host and all else stay as they came, in
 // their order. So do Authorization and Proxy-Authorization: RFC 9110, 11.7.2 leaves the latter to the proxy that asked for it, and that isn't us.
 //
 // r is what [ParseRequest] made of head.
@@ -29,7 +30,10 @@ func AppendRequest(dst, head []byte, r *Request, e RequestEdit) []byte {
 	dst = append(dst, target...)
 	dst = append(dst, " HTTP/1.1\r\n"...)
 	dst = appendFields(dst, head, &r.marks, sent{declared: r.Framing, framing: r.Framing, length: r.Length, requestID: e.RequestID, origin: e.Origin})
-	return append(dst, "Connection: close\r\n\r\n"...)
+	if !e.KeepAlive {
+		dst = append(dst, "Connection: close\r\n"...)
+	}
+	return append(dst, "\r\n"...)
 }
 
 // ResponseEdit is what the caller decides about an answer's way to the client.

@@ -84,6 +84,10 @@ func TestAppendRequest(t *testing.T) {
 			if want := "before|" + string(tt.want); string(got) != want {
 				t.Errorf("of %q\n got %q\nwant %q", tt.in, got, want)
 			}
+			kept := AppendRequest(nil, tt.in, &r, RequestEdit{RequestID: []byte(tt.id), KeepAlive: true})
+			if want := bytes.Replace(tt.want, []byte("Connection: close\r\n"), nil, 1); !bytes.Equal(kept, want) {
+				t.Errorf("to a worker's connection that goes on: got\n%q\nwant\n%q", kept, want)
+			}
 		})
 	}
 }

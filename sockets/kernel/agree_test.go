@@ -10,6 +10,7 @@ import (
 
 	"autoglm-sidecar/sockets/kernel"
 	"autoglm-sidecar/sockets/kernel/fake"
+	"autoglm-sidecar/sockets/loop"
 )
 
 // far is what the other process does with its end of a connection.
@@ -27,6 +28,7 @@ type side struct {
 	w         kernel.Conn // its socket is our end, whoever connected
 	connected bool
 	far       far
+	hungUp    func() bool // as epoll tells it
 }
 
 // linuxFar is the other end of a real connection.
@@ -84,11 +86,11 @@ func newPair(t *testing.T, kind string, seed uint64) *pair {
 	if strings.HasSuffix(kind, "accepted") {
 		end := k.ClientAt(front, fake.SomeClient)
 		w, _ := k.Accept(front)
-		p.fake = side{k, w, false, end}
+		p.fake = side{k, w, false, end, nil}
 		c = accepted(t, network)
 	} else {
 		w, _ := k.Connect(kernel.Address{})
-		p.fake = side{k, w, true, k.Worker()}
+		p.fake = side{k, w, true, k.Worker(), nil}
 		c = connected(t, network)
 	}
 	p.far = &linuxFar{c.far}
@@ -98,7 +100,13 @@ func newPair(t *testing.T, kind string, seed uint64) *pair {
 			p.far.Reset()
 		}
 	})
-	p.linux = side{linux, c.worker, c.connected, p.far}
+	p.linux = side{linux, c.worker, c.connected, p.far, func() bool { return events(c.near)&unix.POLLHUP != 0 }}
+	poller := k.NewPoller()
+	ok(t, poller.Watch(p.fake.w.Socket, 0, 0))
+	p.fake.hungUp = func() bool {
+		told, _ := poller.Events()
+		return len(told) > 0 && told[0].Events&loop.HangUp != 0
+	}
 	return p
 }
 
@@ -158,8 +166,15 @@ func (p *pair) compare(noted int64) {
 	if got := p.call(fmt.Sprintf("taken, %d noted", noted), func(s side) string { return ask(s.k.Taken(s.w.Socket, noted)) }); got != "unknown" && got != fmt.Sprint(p.taken) {
 		p.t.Fatalf("%s: both say %s, and %d were taken", strings.Join(p.log, ", "), got, p.taken)
 	}
+	p.call("hung up", func(s side) string { return fmt.Sprint(s.hungUp()) })
 	if p.unix {
 		p.call("in the pipe", func(s side) string { return ask(s.k.InPipe(s.w)) })
+	}
+	if (!p.unix || p.down == 0) && !p.broken { // else the question would change the answer to others
+		quiet := fmt.Sprint(p.down == 0 && !p.finished)
+		if got := p.call("quiet", func(s side) string { return fmt.Sprint(s.k.Quiet(s.w.Socket)) }); got != quiet {
+			p.t.Fatalf("%s: both say quiet %s, want %s", strings.Join(p.log, ", "), got, quiet)
+		}
 	}
 	want := p.given
 	if p.shut && (p.finished || p.broken) {

@@ -48,6 +48,8 @@ type Kernel interface {
 	// Connect begins a connection to a worker; Connected tells, when it is writable, how that went.
 	Connect(to Address) (Conn, Errno)
 	Connected(socket int32) Errno
+	// Quiet says that there is nothing to read from a connection, neither a byte nor its end.
+	Quiet(socket int32) bool
 
 	Read(fd int32, b []byte) (int, Errno)
 	// Send gives b to a TCP socket.

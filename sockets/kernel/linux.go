@@ -40,7 +40,9 @@ var goZero, kernelZero = func() (time.Time, int64) {
 func (Linux) Now() int64 { return kernelZero + int64(time.Since(goZero)) }
 
 // raw calls the kernel without telling Go's scheduler: none of these calls block, and handing the processor over
-// costs more than they do.
+// costs more than they do. What is passed as a pointer must not lie on a stack, which may move before the call.
+//
+//go:uintptrescapes
 func raw(call, a, b, c, d, e uintptr) (int, Errno) {
 	for {
 		n, _, errno := syscall.RawSyscall6(call, a, b, c, d, e, 0)
@@ -69,18 +71,11 @@ func Events(set uintptr, events []unix.EpollEvent, ms int) (int, Errno) {
 
 // Accept implements Kernel.
 func (Linux) Accept(listener int) (Conn, Errno) {
-	var from unix.RawSockaddrAny
-	size := uint32(unix.SizeofSockaddrAny)
-	fd, e := raw(unix.SYS_ACCEPT4, uintptr(listener), uintptr(unsafe.Pointer(&from)), uintptr(unsafe.Pointer(&size)),
-		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, e := raw(unix.SYS_ACCEPT4, uintptr(listener), 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if e != 0 {
 		return None, e
 	}
-	if from.Addr.Family != unix.AF_UNIX {
-		nodelay(fd)
-		return Conn{int32(fd), -1, -1}, 0
-	}
-	c, e := countable(fd)
+	c, e := Linux{}.Adopt(int32(fd))
 	if e != 0 {
 		unix.Close(fd)
 	}
@@ -89,14 +84,9 @@ func (Linux) Accept(listener int) (Conn, Errno) {
 
 // Adopt implements Kernel.
 func (Linux) Adopt(socket int32) (Conn, Errno) {
-	domain, err := unix.GetsockoptInt(int(socket), unix.SOL_SOCKET, unix.SO_DOMAIN)
-	switch {
-	case err != nil:
-		return None, errno(err)
-	case domain == unix.AF_UNIX:
+	if nodelay(int(socket)) == unix.EOPNOTSUPP {
 		return countable(int(socket))
 	}
-	nodelay(int(socket))
 	return Conn{socket, -1, -1}, 0
 }
 
@@ -112,11 +102,8 @@ func countable(fd int) (Conn, Errno) {
 	return Conn{int32(fd), int32(p[0]), int32(p[1])}, 0
 }
 
-// nodelay is for tokens: none may wait for an acknowledgement of the one before.
-func nodelay(fd int) {
-	// It fails on sockets that aren't TCP, which don't need it.
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-}
+// nodelay is for tokens: none may wait for an acknowledgement of the one before. A unix socket answers EOPNOTSUPP.
+func nodelay(fd int) error { return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) }
 
 // Connect implements Kernel.
 func (Linux) Connect(to Address) (Conn, Errno) {
@@ -137,7 +124,7 @@ func (Linux) Connect(to Address) (Conn, Errno) {
 	if err != nil {
 		return None, errno(err)
 	}
-	nodelay(fd)
+	_ = nodelay(fd) // it fails only on what is no TCP
 	if err := unix.Connect(fd, sa); err != nil && err != unix.EINPROGRESS {
 		unix.Close(fd)
 		return None, errno(err)
@@ -175,6 +162,14 @@ func (Linux) Connected(socket int32) Errno {
 		return errno(err)
 	}
 	return Errno(e)
+}
+
+// Quiet implements Kernel. A peek into a unix socket moves the count of what was taken, but only where there is something
+// to see.
+func (Linux) Quiet(socket int32) bool {
+	var one [1]byte
+	_, e := raw(unix.SYS_RECVFROM, uintptr(socket), uintptr(unsafe.Pointer(&one[0])), 1, unix.MSG_DONTWAIT|unix.MSG_PEEK, 0)
+	return e == unix.EAGAIN
 }
 
 // Read implements Kernel. By recvfrom, which has a shorter way to a socket than read.

@@ -63,6 +63,88 @@ func TestTakenFromAUnixSocketThatIsReset(t *testing.T) {
 	}
 }
 
+// TestAClientsUnixSocketIsCountedFromItsFirstByte: it may have been accepted by a runner that died before it could say so.
+func TestAClientsUnixSocketIsCountedFromItsFirstByte(t *testing.T) {
+	l, at := listener(t, "unix")
+	client, e := linux.Connect(at)
+	if e != 0 {
+		t.Fatal(e)
+	}
+	fd, _, err := unix.Accept4(l, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+	ok(t, err)
+	c := track(t, &connection{near: int32(fd), far: client.Socket, worker: kernel.Conn{Socket: int32(fd), PipeR: client.PipeR, PipeW: client.PipeW}})
+	taken := func(when string, want int64) {
+		t.Helper()
+		for _, noted := range []int64{0, want} {
+			if n, err := linux.Taken(c.near, noted); err != nil || n != want {
+				t.Errorf("%s: taken %d (%d noted), %v; want %d", when, n, noted, err, want)
+			}
+		}
+	}
+	taken("just accepted", 0)
+	c.write(t, 70)
+	taken("something has arrived", 0)
+	for range 2 { // a runner may be killed between
+		adopted, e := linux.Adopt(c.near)
+		if e != 0 || adopted.Socket != c.near || adopted.PipeR < 0 || adopted.PipeW < 0 {
+			t.Fatalf("adopted as %+v, %v", adopted, e)
+		}
+		t.Cleanup(func() { unix.Close(int(adopted.PipeR)); unix.Close(int(adopted.PipeW)) })
+		taken("adopted", 0)
+		give(t, adopted, 30)
+	}
+	c.read(t, 50)
+	taken("some of it is read", 50)
+	c.farReads(t, 60)
+}
+
+// TestAUnixSocketHasNoReset: its peer reads all that it was given. That the other side gave up it hears only where something
+// that it said was left unread.
+func TestAUnixSocketHasNoReset(t *testing.T) {
+	for name, test := range map[string]struct {
+		unread int
+		want   kernel.Errno
+	}{
+		"everything was read": {0, 0},
+		"something wasn't":    {1, unix.ECONNRESET},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := accepted(t, "unix")
+			c.write(t, 20+test.unread)
+			c.read(t, 20)
+			give(t, c.worker, 50)
+			linux.HalfClose(c.near)
+			linux.Reset(c.near)
+			linux.Close(c.near)
+			c.near = -1
+			if n, e := linux.Read(c.far, make([]byte, 99)); n != 50 || e != 0 {
+				t.Errorf("read %d, %v; want the 50 bytes that it was given", n, e)
+			}
+			if n, e := linux.Read(c.far, make([]byte, 1)); n != 0 || e != test.want {
+				t.Errorf("then read %d, %v; want %v", n, e, test.want)
+			}
+		})
+	}
+}
+
+// TestAUnixListenerHandsOutConnectionsThatCount is the usual way.
+func TestAUnixListenerHandsOutConnectionsThatCount(t *testing.T) {
+	c := accepted(t, "unix")
+	c.write(t, 10)
+	c.read(t, 7)
+	if n, err := linux.Taken(c.near, 0); err != nil || n != 7 {
+		t.Errorf("taken %d, %v; want 7", n, err)
+	}
+	give(t, c.worker, 100)
+	inPipe(t, c.worker, 0)
+	c.farReads(t, 100)
+	for _, fd := range []int32{c.worker.PipeR, c.worker.PipeW} {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+			t.Errorf("a child inherits the pipe: %#x, %v", flags, err)
+		}
+	}
+}
+
 const (
 	peekStart = 1 << 30 // where the offset of a fresh connection stands
 	lap       = 1 << 29 // by which Lap raises it

@@ -185,6 +185,9 @@ func (l *lane) beginAnswer(c *conn, q *http1.Response) {
 	r.Framing = http1.FramingOut(r.Minor, r.Method, q)
 	r.Answer = http1.NewBody(q.Framing, q.Length)
 	r.Set(arena.AnswerBegun)
+	if q.KeepAlive && q.Framing != http1.FramingClose {
+		r.Set(arena.WorkerKeeps)
+	}
 	if r.Framing == http1.FramingClose || !r.Has(arena.RequestDone) || l.relay.Siblings && !l.gate.IsOpen() {
 		r.Clear(arena.KeepAlive)
 	}

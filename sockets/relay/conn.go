@@ -16,6 +16,9 @@ type conn struct {
 	index int32
 	seq   uint32 // tells this connection's events from those of the one before in the slot
 
+	stream uint32 // tells those of its worker's connections apart
+	spared kept   // the worker's connection, if it is to be kept when the record names it no more
+
 	// What the descriptors were last known to be ready for.
 	clientIn, clientOut, workerIn, workerOut bool
 	// What they are watched for; 0: not at all.
@@ -60,7 +63,16 @@ const (
 	workerSide
 )
 
-func (c *conn) token(side uint64) uint64 { return uint64(c.seq)<<32 | uint64(c.index)<<1 | side }
+// A token names a connection's side. A worker's side also has the stream's number on the client's connection, since it
+// may go on without that.
+func (c *conn) token(side uint64) uint64 {
+	return uint64(c.seq)<<32 | uint64(c.stream)*side<<streamAt | uint64(c.index)<<1 | side
+}
+
+const (
+	streamAt   = 20 // far above the number of slots
+	streamMask = 1<<(32-streamAt) - 1
+)
 
 func (c *conn) key() uint64 { return c.token(clientSide) }
 

@@ -43,6 +43,7 @@ func (l *lane) finish(c *conn) {
 		c.sayLast()
 		c.sayString("\r\n")
 	}
+	l.keepWorker(c)
 	l.end(c)
 }
 

@@ -174,7 +174,9 @@ func TestACutIsToldWithoutAReset(t *testing.T) {
 		},
 		{
 			"HTTP/1.0, events", "POST /v1/chat/completions HTTP/1.0\r\nHost: x\r\nContent-Length: 15\r\n\r\n" + `{"stream":true}`, "", chatHead + chunks,
-			func(c *client) bool { return strings.HasPrefix(c.body(), events[:100]) && strings.Contains(c.body(), "worker_failed") },
+			func(c *client) bool {
+				return strings.HasPrefix(c.body(), events[:100]) && strings.Contains(c.body(), "worker_failed")
+			},
 		},
 		{"HTTP/1.0, no length", "GET /x HTTP/1.0\r\nHost: x\r\n\r\n", "", "HTTP/1.0 200 OK\r\n\r\n" + pattern(2000), func(c *client) bool { return !c.broken }},
 		{

@@ -269,11 +269,12 @@ func (l *lane) begin(c *conn, head []byte, life int64) {
 		l.back(c, life, false)
 		return
 	}
-	w, e := l.k.Connect(t.to)
+	k, reused, e := l.connection(c, t)
 	switch e {
 	case 0:
 	case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EAGAIN: // our own want, or its full backlog: it is there
 		l.count.Stalled.Add(1)
+		l.dropAllKept()
 		l.back(c, life, true)
 		return
 	default:
@@ -281,19 +282,18 @@ func (l *lane) begin(c *conn, head []byte, life int64) {
 		return
 	}
 	// The record says that there is no worker, so these belong to nobody yet.
-	n := &c.slot.Noted
-	l.arena.Note(&n.UpGiven, 0)
-	l.arena.Note(&n.DownTaken, 0)
-	l.arena.Note(&n.UpPiped, 0)
-	l.count.Opened.Add(1)
+	n, w := &c.slot.Noted, k.conn
+	l.arena.Note(&n.UpGiven, k.given)
+	l.arena.Note(&n.DownTaken, k.taken)
+	l.arena.Note(&n.UpPiped, k.given)
 
 	r, q := &c.r, &l.request
 	r.Phase, r.Life = arena.Relay, life
 	r.Worker, r.PipeR, r.PipeW = w.Socket, w.PipeR, w.PipeW
-	r.GivenFrom = 0
-	r.Up.OutBase, r.Up.Safe, r.Up.Out = 0, 0, 0
-	r.Down.InBase, r.Down.Judged = 0, 0
-	edited := http1.AppendRequest(c.areas.UpOut[:0], head, q, http1.RequestEdit{RequestID: c.slot.ID.Value(), Origin: l.origin(c)})
+	r.GivenFrom, r.Up.OutBase = k.given, k.given
+	r.Down.InBase, r.Down.Judged = k.taken, k.taken
+	edit := http1.RequestEdit{RequestID: c.slot.ID.Value(), Origin: l.origin(c), KeepAlive: l.relay.WorkerIdle > 0}
+	edited := http1.AppendRequest(c.areas.UpOut[:0], head, q, edit)
 	if len(edited) > len(c.areas.UpOut) {
 		panic("relay: an edited head is longer than its area")
 	}
@@ -311,9 +311,20 @@ func (l *lane) begin(c *conn, head []byte, life int64) {
 	if q.Framing == http1.FramingChunked {
 		r.Set(arena.ChunkedUp)
 	}
+	if reused {
+		r.Set(arena.Reused)
+	}
 	l.commit(c)
-	c.connected, c.workerOut, c.workerIn, c.lifeGone, c.scanned, c.since = false, false, false, false, 0, l.now
+	c.connected, c.workerOut, c.workerIn, c.lifeGone, c.scanned, c.since = reused, reused, false, false, 0, l.now
+	c.stream = (c.stream + 1) & streamMask
 	l.unheard(c)
+	if reused {
+		c.workerWatch = keptWatch
+		if err := l.poll.Rewatch(w.Socket, c.token(workerSide), keptWatch); err != nil {
+			panic(err) // as in watchFor
+		}
+		l.tellToGoOn(c)
+	}
 }
 
 // connect ends the wait for the worker's connection. It says whether it stands.
@@ -327,17 +338,23 @@ func (l *lane) connect(c *conn) bool {
 	}
 	c.connected, c.retries = true, 0
 	l.count.Connects.Observe(l.now - c.since)
-	if c.r.Has(arena.Continue) { // now the body will be read
-		c.r.Clear(arena.Continue)
-		if c.r.Minor >= 1 && c.unjudged() == 0 {
-			c.r.Set(arena.Continued)
-			rewind(&c.r.Down, c.slot.Noted.DownGiven)
-			c.sayString("HTTP/1.1 100 Continue\r\n\r\n")
-			c.r.Down.Safe = c.r.Down.Out
-		}
-		l.commit(c)
-	}
+	l.tellToGoOn(c)
 	return true
+}
+
+// tellToGoOn answers a client that waits to be told so before it sends its body: now it will be read.
+func (l *lane) tellToGoOn(c *conn) {
+	if !c.r.Has(arena.Continue) {
+		return
+	}
+	c.r.Clear(arena.Continue)
+	if c.r.Minor >= 1 && c.unjudged() == 0 {
+		c.r.Set(arena.Continued)
+		rewind(&c.r.Down, c.slot.Noted.DownGiven)
+		c.sayString("HTTP/1.1 100 Continue\r\n\r\n")
+		c.r.Down.Safe = c.r.Down.Out
+	}
+	l.commit(c)
 }
 
 // unreachable: nobody listens where the life should. Nothing was given, so the stream waits and tries again.

@@ -47,6 +47,7 @@ type lane struct {
 	request  http1.Request  // of the head that was just parsed
 	response http1.Response // likewise
 	scratch  []byte
+	kept     []kept // connections to the worker between two streams, the last used last
 	joined   []byte // input of a request that lay in pieces
 	waste    []byte // what nobody wants to know
 }
@@ -124,6 +125,8 @@ func (l *lane) handle(events []loop.Event) bool {
 		}
 		if c := l.named(e.Token); c != nil {
 			l.event(c, e.Token&1, e.Events)
+		} else {
+			l.dropNamed(e.Token)
 		}
 	}
 	l.welcome()
@@ -133,8 +136,8 @@ func (l *lane) handle(events []loop.Event) bool {
 
 // named finds the connection that a token was made for, unless it has ended since.
 func (l *lane) named(token uint64) *conn {
-	i := uint32(token) >> 1
-	if c := l.conns[i]; c != nil && c.seq == uint32(token>>32) {
+	i := uint32(token) & (1<<streamAt - 1) >> 1
+	if c := l.conns[i]; c != nil && c.token(token&1) == token {
 		return c
 	}
 	return nil
@@ -154,8 +157,9 @@ func (l *lane) tick() bool {
 			l.due(c)
 		}
 	})
+	l.dropStale()
 	l.settle()
-	l.rest(l.empty())
+	l.rest(l.empty() && len(l.kept) == 0)
 	return !l.closing.Load()
 }
 
@@ -322,7 +326,7 @@ func (l *lane) welcome() {
 		case unix.EAGAIN:
 			l.ready = slices.Delete(l.ready, at, at+1)
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM:
-			if !l.shed() {
+			if !l.dropAllKept() && !l.shed() {
 				l.noMore()
 				return
 			}
@@ -422,8 +426,12 @@ func (l *lane) commit(c *conn) {
 		l.returnBlocks(c)
 	}
 	if c.dropped != kernel.None {
-		l.close(c.dropped)
-		c.dropped = kernel.None
+		if c.dropped == c.spared.conn {
+			l.kept = append(l.kept, c.spared)
+		} else {
+			l.close(c.dropped)
+		}
+		c.dropped, c.spared = kernel.None, kept{}
 	}
 	if c.left != 0 {
 		life := c.left

@@ -47,6 +47,8 @@ type Options struct {
 	Siblings  bool
 	Heartbeat time.Duration // of silence after which an event stream gets a comment; 0: never
 	Replay    Replay        // which requests may be given to a second life
+	// WorkerIdle is for how long a connection to the worker is kept between two requests; 0: none is.
+	WorkerIdle time.Duration
 
 	Drained     func(life int64)  // the barrier's second half; must not block
 	Ended       func([]arena.End) // streams that were cut or that a restart has touched; may take its time; nil: nobody keeps them
@@ -182,6 +184,13 @@ func (r *Relay) Retarget(life int64, to kernel.Address) {
 // LifeGone says that life's process has exited unasked. What lies in its connections is still read; streams that don't
 // come to their end by that are cut, or, not answered yet, given to the next life. It may be said again.
 func (r *Relay) LifeGone(life int64) {
+	r.turns.restore() // no suspect's turn comes before all are found
+	defer r.turns.over()
+	for _, l := range r.lanes {
+		l.mu.Lock()
+		l.dropKept(func(k *kept) bool { return k.life == life })
+		l.mu.Unlock()
+	}
 	r.each(func(c *conn) bool { return c.of(life) }, func(l *lane, c *conn) {
 		c.lifeGone = true
 		c.workerIn = c.watchedWorker() // one last look, unless the client is in the way
@@ -197,6 +206,8 @@ func (r *Relay) LifeGone(life int64) {
 // Crashed says that life has crashed, as far as anybody can tell: requests that it had got and lost without an answer
 // may be what it died of.
 func (r *Relay) Crashed(life int64) {
+	r.turns.restore() // as above
+	defer r.turns.over()
 	r.each(func(c *conn) bool { return c.r.LostOn == life && c.r.Phase == arena.Held }, func(l *lane, c *conn) {
 		l.crashTold(c)
 		l.advance(c)
@@ -234,6 +245,7 @@ type Stats struct {
 	Streams     int           // open: waiting, relayed, or being flushed
 	Oldest      time.Duration // of the open streams
 	Suspects    int           // that wait for their turn
+	Kept        int           // connections to the worker between two requests
 	CopyBytes   int64         // of the requests' copies, in blocks; of CopyMost
 	CopyMost    int64
 	Counts      Counts
@@ -271,6 +283,7 @@ func (r *Relay) Stats() Stats {
 	now := r.Kernel.Now()
 	for _, l := range r.lanes {
 		l.mu.Lock()
+		s.Kept += len(l.kept)
 		for _, c := range l.conns {
 			if c == nil {
 				continue

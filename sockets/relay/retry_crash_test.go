@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"autoglm-sidecar/sockets/arena"
 )
@@ -21,9 +22,12 @@ type lost struct {
 func newLost(t testing.TB, seed uint64, overUnix bool) *lost {
 	m := &lost{world: newWorld(t, seed, overUnix), upload: pattern(arena.InSize + 9000)}
 	m.kernel.Most = 30_000
-	m.options = func(o *Options) { o.Replay.Paths = append(o.Replay.Paths, "/upload") }
+	m.options = func(o *Options) {
+		o.Replay.Paths = append(o.Replay.Paths, "/upload")
+		o.WorkerIdle, o.Lanes = 2*time.Second, 1 // one lane, so that it finds what it kept
+	}
 	m.answers = map[string]answer{
-		chatPath: silence, "/upload": silence, "/charge": okAnswer("charged"), "/get": silence, "/first": okAnswer("first"),
+		chatPath: silence, "/upload": silence, "/charge": okAnswer("charged"), "/get": silence, "/first": onward("first"),
 	}
 	m.connect(post(chatPath, openAIRequest))
 	m.connect(post("/upload", m.upload))
@@ -120,6 +124,9 @@ func TestALostWorkerWithoutADeathOfOurs(t *testing.T) {
 		}
 		c := m.relay.counts()
 		t.Logf("unix %v: retries %v, outcomes %v", overUnix, c.Retries, c.Outcomes)
+		if c.Reused == 0 || c.Retries["kept_connection"] == 0 {
+			t.Errorf("%d connections were used again, retries %v: the worker dies with none of them", c.Reused, c.Retries)
+		}
 		if c.Outcomes["cut"] > 0 || c.Outcomes["refused"] > 0 {
 			t.Errorf("outcomes %v", c.Outcomes)
 		}

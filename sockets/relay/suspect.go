@@ -65,7 +65,7 @@ func (t *turns) forget(ticket gate.Ticket) bool {
 	return found
 }
 
-// restore counts a suspect that a take-over found with its life.
+// restore counts a suspect that a take-over found with its life; or somebody who wants nobody's turn to come meanwhile.
 func (t *turns) restore() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

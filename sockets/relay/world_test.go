@@ -58,6 +58,7 @@ type answer struct {
 	early bool // before the request's body
 	keep  bool // the worker leaves its connection open
 	reset bool // breaks it off instead of closing it
+	goes  bool // goes on with the next request of this connection
 }
 
 // client sends its requests' bytes and keeps what comes back.
@@ -85,6 +86,8 @@ type workerConn struct {
 	script answer
 
 	listened int // bytes of got when it was last looked at
+	used     int // bytes of got that the request under way has
+	served   int // requests that were answered
 }
 
 type killed struct{}
@@ -141,9 +144,12 @@ func (w *world) serve() {
 	case w.dead:
 		w.relay.LifeGone(w.life) // the supervisor says it again
 	case w.open:
-		w.relay.Open(w.life, kernel.Address{Unix: "worker"})
+		w.relay.Open(w.life, w.at())
 	}
 }
+
+// at is where the worker listens; the fake kernel knows of one only.
+func (w *world) at() kernel.Address { return kernel.Address{Unix: "worker"} }
 
 // workerDies ends all that the worker has; the relay isn't told yet.
 func (w *world) workerDies() {
@@ -178,7 +184,7 @@ func (w *world) revive() {
 	w.dead = false
 	w.life++
 	w.kernel.Refuse(false)
-	w.survive(func() { w.relay.Open(w.life, kernel.Address{Unix: "worker"}) })
+	w.survive(func() { w.relay.Open(w.life, w.at()) })
 }
 
 // survive runs f as the runner; where the runner is killed in it, another one is started, as often as needed.
@@ -366,6 +372,11 @@ func (c *workerConn) act(w *world) {
 		n := c.end.Write(c.answer[:min(len(c.answer), most)])
 		c.answer = c.answer[n:]
 	}
+	if len(c.answer) == 0 && c.script.goes {
+		c.got, c.begun, c.listened = c.got[c.used:], false, 0
+		c.served++
+		return
+	}
 	if len(c.answer) == 0 && !c.script.keep {
 		c.closed = true
 		if c.script.reset {
@@ -378,11 +389,14 @@ func (c *workerConn) act(w *world) {
 
 // listen begins the answer when the request is whole, or its head, where the answer is an early one.
 func (c *workerConn) listen(w *world) {
-	q, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(c.got)))
+	rest := bytes.NewReader(c.got)
+	in := bufio.NewReader(rest)
+	q, err := http.ReadRequest(in)
 	if err != nil {
 		return
 	}
 	body, err := io.ReadAll(q.Body)
+	c.used = len(c.got) - rest.Len() - in.Buffered()
 	script, known := w.answers[q.URL.Path]
 	if !known {
 		w.t.Errorf("a request for %q reached the worker", q.URL.Path)

@@ -13,6 +13,8 @@ import "context"
 type Backend interface {
 	// Status returns a snapshot; it doesn't wait.
 	Status() Status
+	// Numbers returns a snapshot of all that is counted; it doesn't wait.
+	Numbers() Numbers
 	// Restart begins a restart of the worker, or joins the one under way, and returns at once. What it doesn't take
 	// on gives a Refusal.
 	Restart(ctx context.Context, r RestartRequest) (Restart, error)

@@ -15,6 +15,7 @@ import (
 type fake struct {
 	mu       sync.Mutex // guards all that follows
 	status   Status
+	numbers  Numbers // less its Status
 	refuse   error
 	asked    []RestartRequest
 	upgrades []string
@@ -30,6 +31,14 @@ func (f *fake) Status() Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.status
+}
+
+func (f *fake) Numbers() Numbers {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.numbers
+	n.Status = f.status
+	return n
 }
 
 func (f *fake) Restart(_ context.Context, r RestartRequest) (Restart, error) {

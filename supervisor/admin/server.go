@@ -43,7 +43,7 @@ func ServeControl(ctx context.Context, l net.Listener, b Backend, o Options) err
 	return serve(ctx, l, c.handler(), c.meet)
 }
 
-// ServeHealth answers /livez and /readyz until ctx ends, which is no error. It closes l.
+// ServeHealth answers /livez, /readyz and /metrics until ctx ends, which is no error. It closes l.
 //
 // /livez says only that this process answers: who kills a container for a sick worker cuts every stream of it.
 // /readyz is Status.Ready: a hold that will end keeps it, a sidecar that refuses streams has lost it.
@@ -57,6 +57,8 @@ func ServeHealth(ctx context.Context, l net.Listener, b Backend) error {
 		}
 		plain(w, http.StatusOK, "ok")
 	})
+	mux.Handle("GET /metrics", metrics(b))
+	mux.HandleFunc("/metrics", only("GET, HEAD"))
 	mux.HandleFunc("/livez", only("GET, HEAD"))
 	mux.HandleFunc("/readyz", only("GET, HEAD"))
 	mux.HandleFunc("/", notFound)

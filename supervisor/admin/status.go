@@ -38,7 +38,9 @@ type Status struct {
 
 	LastError   string    `json:"last_error"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
-	Ahead       Ahead     `json:"ahead"` // what a restart would mean if it were asked for now
+	// StateError is why restarts can't be recorded on disk, where they can't.
+	StateError string `json:"state_error,omitempty"`
+	Ahead      Ahead  `json:"ahead"` // what a restart would mean if it were asked for now
 }
 
 // Standing is an operator's standing word.

@@ -69,8 +69,12 @@ func (c *client) compose() ask {
 	if q.expects {
 		framing += "\r\nExpect: 100-continue"
 	}
+	host := c.load.opts.Address
+	if strings.HasPrefix(host, "unix:") {
+		host = "localhost" // as curl says it
+	}
 	q.head = fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nX-Request-Id: %s\r\nContent-Type: application/json\r\n%s%s\r\n\r\n",
-		path, strings.TrimPrefix(c.load.opts.Address, "unix:"), q.id, switches, framing)
+		path, host, q.id, switches, framing)
 	return q
 }
 

@@ -22,17 +22,22 @@ var ErrNoKeeper = errors.New("this build has no keeper")
 
 // SidecarOptions says what is run: PROGRAM run ... -- PROGRAM sim ...
 type SidecarOptions struct {
-	Program string   // the built file; it is the sidecar, its command line client and the simulated worker
-	Unix    bool     // the worker listens on a unix socket, not on a TCP port
-	Run     []string // further flags of run
-	Sim     []string // further flags of sim
+	Program   string   // the built file; it is the sidecar, its command line client and the simulated worker
+	Unix      bool     // the worker listens on a unix socket, not on a TCP port
+	UnixFront bool     // and clients connect to one
+	Run       []string // further flags of run
+	Sim       []string // further flags of sim
 }
 
 func (o SidecarOptions) workerName() string {
+	name := "tcp worker"
 	if o.Unix {
-		return "unix worker"
+		name = "unix worker"
 	}
-	return "tcp worker"
+	if o.UnixFront {
+		name += ", unix front"
+	}
+	return name
 }
 
 // Status is what `status --json` says, as far as it is needed here.
@@ -50,7 +55,11 @@ type Status struct {
 	Life      int64  `json:"life"`
 	Restarts  int64  `json:"restarts"`
 	LastError string `json:"last_error"`
-	Worker    struct {
+	Fronts    []struct {
+		Listen string `json:"listen"`
+		Open   int    `json:"open"`
+	} `json:"fronts"`
+	Worker struct {
 		PID      int    `json:"pid"`
 		Upstream string `json:"upstream"`
 	} `json:"worker"`
@@ -66,7 +75,7 @@ const Serving = "serving"
 
 // Sidecar is a running sidecar with its simulated worker, all of it on this machine's loopback and in a directory of its own.
 type Sidecar struct {
-	Address string // where clients connect
+	Address string // where clients connect, HOST:PORT or unix:PATH
 
 	program string
 	dir     string
@@ -97,8 +106,10 @@ func StartSidecar(ctx context.Context, opts SidecarOptions) (*Sidecar, error) {
 
 func (s *Sidecar) start(opts SidecarOptions) (err error) {
 	if s.Address == "" {
-		if s.Address, err = freeAddress(); err != nil {
-			return err
+		if s.Address = "unix:" + filepath.Join(s.dir, "front.sock"); !opts.UnixFront {
+			if s.Address, err = freeAddress(); err != nil {
+				return err
+			}
 		}
 		if s.log, err = os.Create(filepath.Join(s.dir, "output")); err != nil {
 			return fmt.Errorf("make the output file: %w", err)

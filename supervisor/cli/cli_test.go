@@ -60,6 +60,8 @@ func (f *fake) Status() admin.Status {
 	return now
 }
 
+func (f *fake) Numbers() admin.Numbers { return admin.Numbers{Status: f.Status()} }
+
 func (f *fake) Restart(_ context.Context, r admin.RestartRequest) (admin.Restart, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

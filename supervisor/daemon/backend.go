@@ -11,6 +11,7 @@ import (
 	"autoglm-sidecar/health"
 	"autoglm-sidecar/sockets"
 	"autoglm-sidecar/sockets/gate"
+	"autoglm-sidecar/sockets/relay"
 	"autoglm-sidecar/supervisor"
 	"autoglm-sidecar/supervisor/admin"
 )
@@ -46,6 +47,12 @@ type backend struct{ *daemon }
 
 // Status implements admin.Backend.
 func (b backend) Status() admin.Status {
+	s, _, _ := b.snapshot()
+	return s
+}
+
+// snapshot is Status, and what it was made of.
+func (b backend) snapshot() (admin.Status, supervisor.Status, relay.Stats) {
 	life, traffic := b.life.Status(), b.relay.Stats()
 	page := b.arena.Page()
 	s := admin.Status{
@@ -67,7 +74,7 @@ func (b backend) Status() admin.Status {
 		},
 		Mode: string(b.Mode), WouldRestart: named(life.Would),
 		Frozen: frozenOf(life.Frozen), Drained: standingOf(life.Drained), Stopped: standingOf(life.Stopped),
-		Restarts: life.Counts.All(), RestartOutcomes: outcomesOf(life.Counts), LastError: life.LastError, LastErrorAt: life.ErrorAt,
+		Restarts: life.Counts.All(), RestartOutcomes: outcomesOf(life.Counts), LastError: life.LastError, LastErrorAt: life.ErrorAt, StateError: b.noState(),
 		Ahead: admin.AheadOf(traffic.Streams, traffic.Oldest, b.Drain, life.Warmup),
 	}
 	if len(b.Command) == 0 {
@@ -77,7 +84,7 @@ func (b backend) Status() admin.Status {
 		s.Worker.Upstream = "" // not chosen yet
 	}
 	s.Ready = traffic.Gate.State == gate.Open || traffic.Gate.State == gate.Holding && life.EverServed && !life.Leaving && b.Hold > 0
-	return s
+	return s, life, traffic
 }
 
 // named are the reasons for which a restart was withheld, and how often.

@@ -10,10 +10,10 @@ import (
 
 // History implements admin.Backend.
 func (b backend) History(_ context.Context, q admin.HistoryQuery) ([]admin.Past, error) {
-	if b.ledger == nil { // somebody else's worker: there is none
+	if b.journal == nil { // somebody else's worker: there is none
 		return []admin.Past{}, nil
 	}
-	return pick(q, b.ledger.History)
+	return pick(q, b.journal.History)
 }
 
 // History reads the ledger in a directory while no sidecar runs.

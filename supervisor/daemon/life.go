@@ -33,25 +33,26 @@ func (d *daemon) buildLife() error {
 	if err != nil {
 		return err
 	}
-	journal, err := ledger.Open(d.State, d.Log)
+	kept, err := ledger.Open(d.State, d.Log)
 	if err != nil {
 		return err
 	}
-	last, err := journal.LastID()
+	d.journal = newJournal(kept, d)
+	last, err := kept.LastID()
 	if err != nil { // no reason to leave clients without a worker
 		d.Log.Error("restarts are numbered from 1 again", "error", err)
 	}
 	limits := supervisor.DefaultLimits()
 	limits.Drain, limits.StartDeadline, limits.StopGrace = d.Drain, d.StartDeadline, d.StopGrace
 	s, err := supervisor.New(supervisor.Options{
-		Gate: d.gateway, Driver: driver, Record: d.arena.Machine(), Clock: monotonic, Traffic: d.traffic, Journal: journal,
+		Gate: d.gateway, Driver: driver, Record: d.arena.Machine(), Clock: monotonic, Traffic: d.traffic, Journal: d.journal,
 		Limits: limits, Seed: rand.Uint64(), Observe: d.Mode == config.Observe, Log: d.Log, Restarts: last, Orphan: driver.Orphan,
 		Watch: []func(supervisor.Change){supervisor.LogChanges(d.Log)},
 	})
 	if err != nil {
 		return err
 	}
-	d.life, d.ledger = s, journal
+	d.life = s
 	return nil
 }
 

@@ -67,6 +67,23 @@ func open(dir string, log *slog.Logger, bound int64) (*Ledger, error) {
 	return l, nil
 }
 
+// leastFree is how many bytes have to be free for a restart to be recorded.
+const leastFree = 64 << 10
+
+// Check says why a restart could not be recorded now, nil if it could. What was closed or removed is opened anew.
+func (l *Ledger) Check() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.open(); err != nil {
+		return err
+	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(l.file.Fd()), &fs); err == nil && int64(fs.Bavail)*fs.Bsize < leastFree { // some file systems don't say
+		return fmt.Errorf("%s: %w", l.dir, unix.ENOSPC)
+	}
+	return nil
+}
+
 // Close closes the ledger.
 func (l *Ledger) Close() error {
 	l.mu.Lock()

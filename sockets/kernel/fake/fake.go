@@ -199,6 +199,13 @@ func (k *Kernel) Connected(fd int32) kernel.Errno {
 	return 0
 }
 
+// Quiet implements kernel.Kernel.
+func (k *Kernel) Quiet(fd int32) bool {
+	s := k.socket(fd)
+	k.hook("quiet")
+	return len(s.in) == 0 && !s.reset && !s.fin
+}
+
 // Read implements kernel.Kernel.
 func (k *Kernel) Read(fd int32, b []byte) (int, kernel.Errno) {
 	s := k.socket(fd)
