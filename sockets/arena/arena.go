@@ -37,6 +37,9 @@ const (
 	InSize = 64 << 10
 	// OutSize is how much judged output a slot holds in one direction.
 	OutSize = 62 << 10
+	// NearSize is how much of the end of DownOut shares its page with the beginning of DownIn: a token that is put there
+	// costs its stream one page of memory and not two.
+	NearSize = OutSize % pageSize
 
 	// MaxFronts bounds the fronts, each of which has a place in a table.
 	MaxFronts = 4
@@ -52,7 +55,7 @@ const (
 	wordSize   = 8
 	areaStride = 256 << 10
 	endSize    = 512
-	upBytes    = (InSize + OutSize) / pageSize * pageSize // the whole pages of it
+	upBytes    = areaStride / 2 // of the direction to the worker, in pages of its own
 )
 
 // Arena is a mapped arena. Its methods may be called by anyone; what they return belongs to the owner named there.
@@ -109,7 +112,8 @@ var (
 var (
 	_ [slotSize - unsafe.Sizeof(Slot{})]byte
 	_ [endSize - unsafe.Sizeof(End{})]byte
-	_ [areaStride - 2*(InSize+OutSize)]byte
+	_ [areaStride - (upBytes + InSize + OutSize)]byte
+	_ [upBytes - (InSize + OutSize)]byte
 	_ [pageSize - unsafe.Sizeof(keeper.Page{})]byte
 )
 
@@ -276,7 +280,9 @@ func (a *Arena) Areas(i int) Areas {
 		b = b[n:]
 		return s
 	}
-	return Areas{UpIn: cut(InSize), UpOut: cut(OutSize), DownOut: cut(OutSize), DownIn: cut(InSize)}
+	up := Areas{UpIn: cut(InSize), UpOut: cut(OutSize)}
+	cut(upBytes - InSize - OutSize)
+	return Areas{UpIn: up.UpIn, UpOut: up.UpOut, DownOut: cut(OutSize), DownIn: cut(InSize)}
 }
 
 func (a *Arena) areasAt(i int) int { return a.areasFrom + i*areaStride }

@@ -90,7 +90,7 @@ func (r *Record) descriptors() bool {
 func (r *Record) bounded(n *Noted) bool {
 	for _, v := range [...]int64{
 		r.Up.InBase, r.Up.Judged, r.Up.OutBase, r.Up.Safe, r.Up.Out,
-		r.Down.InBase, r.Down.Judged, r.Down.OutBase, r.Down.Safe, r.Down.Out,
+		r.Down.InBase, r.Down.Judged, r.Down.OutBase + OutSize, r.Down.Safe, r.Down.Out, // OutBase: see NearSize
 		n.UpTaken, n.UpGiven, n.DownTaken, n.DownGiven, n.UpPiped, n.DownPiped, r.HeadAt, r.LostOn, r.Kept, r.GivenFrom,
 	} {
 		if v < 0 || v >= farthest {

@@ -10,7 +10,7 @@ import (
 // The number, Layout, is what people compare; the sum is what it stands for.
 func LayoutSum() uint32 {
 	sum := fnv.New32a()
-	fmt.Fprintln(sum, pageSize, slotSize, endSize, areaStride, InSize, OutSize, OutputSize, tableAt, BlockSize)
+	fmt.Fprintln(sum, pageSize, slotSize, endSize, areaStride, InSize, OutSize, upBytes, OutputSize, tableAt, BlockSize)
 	var walk func(of reflect.Type)
 	walk = func(of reflect.Type) {
 		fmt.Fprintln(sum, of.Kind(), of.Size())

@@ -203,7 +203,11 @@ func TestCheckLooksAtEachNumber(t *testing.T) {
 		"head_at": &r.HeadAt, "suspect": &s.Suspect,
 	} {
 		was := *number
-		for _, wrong := range []int64{-1, math.MinInt64, math.MaxInt64, farthest} {
+		below := int64(-1)
+		if number == &r.Down.OutBase { // the first bytes may lie at the area's end
+			below -= OutSize
+		}
+		for _, wrong := range []int64{below, math.MinInt64, math.MaxInt64, farthest} {
 			*number = wrong
 			if a.Check(0) == nil {
 				t.Errorf("%s of %d can be true", name, wrong)

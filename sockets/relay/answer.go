@@ -98,7 +98,7 @@ func (l *lane) sendAnswer(c *conn) bool {
 // judgeAnswer copies what the scanners take into the output, in our framing, and commits it. It says whether anything
 // moved. A stream whose answer has come to its end leaves the phase.
 func (l *lane) judgeAnswer(c *conn) (moved bool) {
-	rewind(&c.r.Down, c.slot.Noted.DownGiven)
+	c.rewindDown()
 	if compact(&c.r.Down, c.areas.DownOut, c.slot.Noted.DownGiven) {
 		l.commit(c)
 	}

@@ -136,6 +136,20 @@ func rewind(h *arena.Half, given int64) {
 	}
 }
 
+// nearMost is how much input is put near it, in the page that the two areas share: as much as fits there for sure, an
+// answer's head among it.
+const nearMost = arena.NearSize - headRoom
+
+// rewindDown begins the client's output anew, near the input where there is little of that: see arena.NearSize. What
+// can't be given at once is moved to the area's front by the next compact, so nothing lacks room for it.
+func (c *conn) rewindDown() {
+	h := &c.r.Down
+	rewind(h, c.slot.Noted.DownGiven)
+	if h.Out == h.OutBase && len(c.unjudgedDown()) <= nearMost {
+		h.OutBase -= arena.OutSize - arena.NearSize
+	}
+}
+
 // compact moves what an output area still holds to its front, where little room is left behind it. It says whether it
 // did: then the record must be committed before anything is appended, for the one in force points to where the bytes
 // were. A move that would overlap is not made, since a death could tear it.

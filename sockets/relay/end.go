@@ -98,6 +98,9 @@ func (l *lane) cut(c *conn, cause arena.Cause, why string) {
 		l.commit(c)
 	}
 	rewind(&r.Down, c.slot.Noted.DownGiven)
+	if compact(&r.Down, c.areas.DownOut, c.slot.Noted.DownGiven) {
+		l.commit(c)
+	}
 	if !r.Has(arena.AnswerBegun) {
 		l.answerError(c, http.StatusBadGateway, "worker_failed", why)
 		l.end(c)

@@ -57,6 +57,7 @@ func (l *lane) takeEvents(c *conn, p []byte) (taken int) {
 		r.Events = between
 		return taken
 	}
+	rewind(&r.Down, c.slot.Noted.DownGiven) // all the room there is
 	c.openChunk()
 	c.say(rest)
 	return taken + len(rest)
@@ -165,7 +166,7 @@ func (l *lane) heartbeat(c *conn) {
 	if r.Down.Safe != r.Down.Out || c.toClient() > 0 || !r.Has(arena.AnswerBegun) || r.Has(arena.LastChunkDown) {
 		return
 	}
-	rewind(&r.Down, c.slot.Noted.DownGiven)
+	c.rewindDown()
 	c.sayData([]byte(sse.Heartbeat))
 	r.Down.Safe = r.Down.Out
 	l.commit(c)

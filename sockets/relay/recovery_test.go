@@ -108,7 +108,7 @@ func TestASlotThatCannotBeTrueIsCutAlone(t *testing.T) {
 		"flags":                               func(m *ruin) { m.r.Flags = ^arena.Flag(0) },
 		"flags of no answer":                  func(m *ruin) { m.r.Clear(arena.AnswerBegun) },
 		"no life":                             func(m *ruin) { m.r.Life = 0 },
-		"negative offset":                     func(m *ruin) { m.r.Down.OutBase = -1 },
+		"negative offset":                     func(m *ruin) { m.r.Down.OutBase = -1 - arena.OutSize },
 		"offset beyond all bounds":            func(m *ruin) { m.r.Down.Safe, m.r.Down.Out = far, far },
 		"bases beyond all bounds":             func(m *ruin) { m.r.Up.InBase, m.r.Up.Judged, m.slot.Noted.UpTaken = far, far, far },
 		"judged before the base":              func(m *ruin) { m.r.Down.InBase = m.r.Down.Judged + 1 },
