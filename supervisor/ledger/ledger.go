@@ -44,6 +44,8 @@ type Ledger struct {
 	file *os.File           // the current one; nil: it could not be opened, and is tried again
 	size int64              // of the current one, whole lines all of them
 	last supervisor.Restart // the newest; ID 0: there is none
+
+	choices []*chosen // of the streams of the last few restarts
 }
 
 var _ supervisor.Journal = (*Ledger)(nil)

@@ -431,11 +431,21 @@ func fillUp(dir string) error {
 	if err != nil || info.Size() != l.size {
 		return fmt.Errorf("after that the file has %d bytes, want the %d of before (%w)", info.Size(), l.size, err)
 	}
+	var many []Stream
+	for i := range 500 {
+		many = append(many, of(3, fmt.Sprint(i), "cut", 0))
+	}
+	if err := l.AppendStreams(many); !errors.Is(err, syscall.EFBIG) {
+		return fmt.Errorf("append streams without room: got %w, want EFBIG", err)
+	}
+	if all, err := l.StreamsOf(restart(3)); len(all) != 0 || err != nil {
+		return fmt.Errorf("after that %d streams are there (%w)", len(all), err)
+	}
 	full.Cur = unix.RLIM_INFINITY
 	if err := unix.Prlimit(0, unix.RLIMIT_FSIZE, &full, nil); err != nil {
 		return err
 	}
-	return l.Append(restart(4))
+	return errors.Join(l.Append(restart(4)), l.AppendStreams([]Stream{of(4, "room again", "cut", 0)}))
 }
 
 func TestADiskThatIsFullInTheMiddleOfALine(t *testing.T) {
@@ -445,7 +455,9 @@ func TestADiskThatIsFullInTheMiddleOfALine(t *testing.T) {
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	wantHistory(t, opened(t, dir), 0, 4, 2, 1)
+	l := opened(t, dir)
+	wantHistory(t, l, 0, 4, 2, 1)
+	wantStreams(t, l, 4, "room again")
 }
 
 func TestHistoryMayBeReadWhileRestartsAreAppended(t *testing.T) {
