@@ -28,6 +28,9 @@ type Backend interface {
 	Say(ctx context.Context, w Word) (Taken, error)
 	// History returns restarts that have ended, newest first.
 	History(ctx context.Context, q HistoryQuery) ([]Past, error)
+	// Touched returns what a restart did to single streams, under way or ended. An id that is not known gives a Refusal
+	// with UnknownRestart.
+	Touched(ctx context.Context, id int64) (Touched, error)
 }
 
 // RestartRequest is what an operator may ask for.

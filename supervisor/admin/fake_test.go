@@ -22,6 +22,7 @@ type fake struct {
 	restart  Restart
 	said     []Word
 	past     []Past
+	touched  Touched
 	changed  chan struct{} // closed and replaced with each change
 }
 
@@ -106,6 +107,15 @@ func (f *fake) Say(_ context.Context, w Word) (Taken, error) {
 	defer f.mu.Unlock()
 	f.said = append(f.said, w)
 	return Taken{Already: len(f.said) > 1, Life: 7}, f.refuse
+}
+
+func (f *fake) Touched(_ context.Context, id int64) (Touched, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.touched.Restart.ID != id {
+		return Touched{}, &Refusal{Code: UnknownRestart, Message: "there was no such restart"}
+	}
+	return f.touched, nil
 }
 
 func (f *fake) History(_ context.Context, q HistoryQuery) ([]Past, error) {

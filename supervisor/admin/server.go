@@ -32,6 +32,7 @@ type Options struct {
 //	GET  /v1/restart/{id}?after=N&wait=20s     Restart, as soon as its revision is above N, or after wait (at most 1m)
 //	POST /v1/upgrade                           202 Upgrade: the program that came as a descriptor, else the one that lies where this came from
 //	GET  /v1/history?limit=N&since=T&id=ID     History: restarts that have ended
+//	GET  /v1/history/{id}/streams              Touched: what that restart did to single streams
 //	POST /v1/stop {"now": bool}                Taken
 //	POST /v1/start, /v1/drain, /v1/open        Taken
 //	POST /v1/freeze {"for": "2h", "why": "...", "all": bool}, /v1/unfreeze    Taken
@@ -125,6 +126,8 @@ func (c control) handler() http.Handler {
 	mux.HandleFunc("/v1/upgrade", only("POST"))
 	mux.HandleFunc("GET /v1/history", c.history)
 	mux.HandleFunc("/v1/history", only("GET, HEAD"))
+	mux.HandleFunc("GET /v1/history/{id}/streams", c.touched)
+	mux.HandleFunc("/v1/history/{id}/streams", only("GET, HEAD"))
 	for _, verb := range verbs {
 		mux.HandleFunc("POST /v1/"+string(verb), c.say(verb))
 		mux.HandleFunc("/v1/"+string(verb), only("POST"))

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -35,19 +36,20 @@ func say(t *testing.T, dir string, args ...string) said {
 
 // fake is a Backend that follows a script: each Follow goes one step on.
 type fake struct {
-	mu     sync.Mutex // guards all that follows
-	status admin.Status
-	refuse error
-	begun  admin.Restart
-	steps  []admin.Restart
-	asked  []admin.RestartRequest
-	after  func(*admin.Status) // what becomes of the status when an upgrade has begun
-	files  []string            // what was in the files that upgrades came with
-	said   []admin.Word
-	taken  admin.Taken
-	then   []admin.Status // what follows the status before, one a question
-	past   []admin.Past
-	query  admin.HistoryQuery
+	mu      sync.Mutex // guards all that follows
+	status  admin.Status
+	refuse  error
+	begun   admin.Restart
+	steps   []admin.Restart
+	asked   []admin.RestartRequest
+	after   func(*admin.Status) // what becomes of the status when an upgrade has begun
+	files   []string            // what was in the files that upgrades came with
+	said    []admin.Word
+	taken   admin.Taken
+	then    []admin.Status // what follows the status before, one a question
+	past    []admin.Past
+	touched admin.Touched
+	query   admin.HistoryQuery
 }
 
 func (f *fake) Status() admin.Status {
@@ -58,6 +60,13 @@ func (f *fake) Status() admin.Status {
 		f.status, f.then = f.then[0], f.then[1:]
 	}
 	return now
+}
+
+func (f *fake) Touched(_ context.Context, id int64) (admin.Touched, error) {
+	if f.touched.Restart.ID != id {
+		return admin.Touched{}, &admin.Refusal{Code: admin.UnknownRestart, Message: fmt.Sprintf("restart %d is not known here", id)}
+	}
+	return f.touched, nil
 }
 
 func (f *fake) Numbers() admin.Numbers { return admin.Numbers{Status: f.Status()} }

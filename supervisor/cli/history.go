@@ -24,6 +24,7 @@ func newHistory(h config.Host) *cobra.Command {
 	var t target
 	var q admin.HistoryQuery
 	var since, state string
+	var streams bool
 	c := &cobra.Command{
 		Use:   "history [ID]",
 		Short: "Say what each restart did, and why it was",
@@ -33,6 +34,7 @@ sidecar; where none runs, the ledger in its state directory is read, which needs
 ` + exitHelp,
 		Example: `  autoglm-sidecar history --since 24h
   autoglm-sidecar history 17
+  autoglm-sidecar history --streams 17
   autoglm-sidecar history --last 1000 --json | jq '.restarts[] | select(.cut > 0)'`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -51,6 +53,12 @@ sidecar; where none runs, the ledger in its state directory is read, which needs
 				if q.ID, err = strconv.ParseInt(args[0], 10, 64); err != nil || q.ID < 1 {
 					return usageError{fmt.Errorf("%.40q is no ID of a restart; %s history lists them", args[0], program)}
 				}
+			}
+			if streams {
+				if q.ID == 0 {
+					return usageError{fmt.Errorf("of which restart? type: %s history --streams ID", program)}
+				}
+				return sayStreams(c, &t, q.ID, state, h)
 			}
 			restarts, err := readHistory(c, &t, q, state, h)
 			if err != nil {
@@ -71,6 +79,7 @@ sidecar; where none runs, the ledger in its state directory is read, which needs
 		},
 	}
 	t.register(c)
+	c.Flags().BoolVar(&streams, "streams", false, "say what restart ID did to single streams: those cut or in its way, and the longest held")
 	c.Flags().IntVar(&q.Limit, "last", admin.DefaultHistory, "show so many at most")
 	c.Flags().StringVar(&since, "since", "", "only what began since: a `TIME` ago as in 24h or 7d, or a date as in 2026-11-24")
 	c.Flags().StringVar(&state, "state", "", "`DIR` of the ledger to read, and no sidecar is asked")

@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 	"time"
@@ -139,7 +138,7 @@ var outcomes = map[supervisor.Result]admin.Outcome{
 func (b backend) Follow(ctx context.Context, id, after int64) (admin.Restart, error) {
 	r, err := b.life.Follow(ctx, id, after)
 	if errors.Is(err, supervisor.ErrUnknownRestart) {
-		return admin.Restart{}, &admin.Refusal{Code: admin.UnknownRestart, Message: fmt.Sprintf("restart %d is not known here", id)}
+		return admin.Restart{}, unknownRestart(id)
 	}
 	if err != nil {
 		return admin.Restart{}, err

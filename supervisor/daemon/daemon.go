@@ -133,6 +133,7 @@ func (d *daemon) buildRelay(found bool) (err error) {
 		WorkerIdle:  d.Limits.WorkerIdle,
 		Drained:     func(life int64) { d.life.Drained(supervisor.Life(life)) },
 		Unreachable: d.unreachable,
+		Ended:       d.keepStreams,
 		Tick:        page.Tick,
 	})
 	if err != nil {

@@ -47,7 +47,7 @@ func (d *daemon) buildLife() error {
 	s, err := supervisor.New(supervisor.Options{
 		Gate: d.gateway, Driver: driver, Record: d.arena.Machine(), Clock: monotonic, Traffic: d.traffic, Journal: d.journal,
 		Limits: limits, Seed: rand.Uint64(), Observe: d.Mode == config.Observe, Log: d.Log, Restarts: last, Orphan: driver.Orphan,
-		Watch: []func(supervisor.Change){supervisor.LogChanges(d.Log)},
+		Watch: []func(supervisor.Change){d.restartEnded, supervisor.LogChanges(d.Log)},
 	})
 	if err != nil {
 		return err

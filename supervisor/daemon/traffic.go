@@ -26,6 +26,7 @@ func (t traffic) Mark(restart int64) {
 	t.mark.Refused.Store(c.Outcomes[arena.Refused.String()])
 	t.mark.Waited.Store(c.Waited)
 	t.relay.Mark()
+	t.mark.Over.Store(0)
 	t.mark.Restart.Store(restart)
 }
 

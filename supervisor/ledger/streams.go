@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -119,7 +120,7 @@ func (l *Ledger) choice(s *Stream) *chosen {
 		}
 	}
 	// What can't be read is only counted anew.
-	_ = l.eachStream(func(old *Stream) bool {
+	_ = eachStream(l.dir, func(old *Stream) bool {
 		if old.Restart == key.restart && (key.restart != 0 || old.Life == key.life) && s.Ended.Sub(old.Ended) < 24*time.Hour {
 			key.takes(old)
 		}
@@ -169,9 +170,9 @@ func (l *Ledger) writeStreams(lines []byte) (err error) {
 }
 
 // eachStream gives every line that isn't damaged, the newest first, until more says false.
-func (l *Ledger) eachStream(more func(*Stream) bool) error {
+func eachStream(dir string, more func(*Stream) bool) error {
 	for _, name := range []string{streamsName, olderStreamsName} {
-		f, err := os.Open(l.path(name))
+		f, err := os.Open(filepath.Join(dir, name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -209,9 +210,16 @@ func eachLine(f *os.File, more func(*Stream) bool) (goOn bool, err error) {
 func (l *Ledger) StreamsOf(r supervisor.Restart) ([]Stream, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return readStreams(l.dir, r)
+}
+
+// ReadStreams is StreamsOf for those who only look, as Read is.
+func ReadStreams(dir string, r supervisor.Restart) ([]Stream, error) { return readStreams(dir, r) }
+
+func readStreams(dir string, r supervisor.Restart) ([]Stream, error) {
 	var all []Stream
 	seen := map[string]int{} // where in all; a stream may be noted twice at a death of ours, and once while it was in the way
-	err := l.eachStream(func(s *Stream) bool {
+	err := eachStream(dir, func(s *Stream) bool {
 		if !s.belongsTo(r) {
 			return true
 		}
