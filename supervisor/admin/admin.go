@@ -15,6 +15,8 @@ type Backend interface {
 	Status() Status
 	// Numbers returns a snapshot of all that is counted; it doesn't wait.
 	Numbers() Numbers
+	// Config returns the settings in force.
+	Config() Config
 	// Restart begins a restart of the worker, or joins the one under way, and returns at once. What it doesn't take
 	// on gives a Refusal.
 	Restart(ctx context.Context, r RestartRequest) (Restart, error)

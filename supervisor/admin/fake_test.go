@@ -42,6 +42,10 @@ func (f *fake) Numbers() Numbers {
 	return n
 }
 
+func (f *fake) Config() Config {
+	return Config{Text: "name: a # default\n", Settings: []byte(`{"name":"a"}`), From: map[string]string{"name": "default"}}
+}
+
 func (f *fake) Restart(_ context.Context, r RestartRequest) (Restart, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -28,6 +28,7 @@ type Options struct {
 // ServeControl answers the API on the control socket until ctx ends, which is no error. It closes l.
 //
 //	GET  /v1/status                            Status
+//	GET  /v1/config                            Config
 //	POST /v1/restart {"now": bool}             202 Restart: begun or joined
 //	GET  /v1/restart/{id}?after=N&wait=20s     Restart, as soon as its revision is above N, or after wait (at most 1m)
 //	POST /v1/upgrade                           202 Upgrade: the program that came as a descriptor, else the one that lies where this came from
@@ -120,6 +121,7 @@ type control struct {
 func (c control) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", c.status)
+	mux.HandleFunc("GET /v1/config", c.config)
 	mux.HandleFunc("POST /v1/restart", c.restart)
 	mux.HandleFunc("GET /v1/restart/{id}", c.follow)
 	mux.HandleFunc("POST /v1/upgrade", c.upgrade)
@@ -133,6 +135,7 @@ func (c control) handler() http.Handler {
 		mux.HandleFunc("/v1/"+string(verb), only("POST"))
 	}
 	mux.HandleFunc("/v1/status", only("GET, HEAD"))
+	mux.HandleFunc("/v1/config", only("GET, HEAD"))
 	mux.HandleFunc("/v1/restart", only("POST"))
 	mux.HandleFunc("/v1/restart/{id}", only("GET, HEAD"))
 	mux.HandleFunc("/", notFound)

@@ -71,6 +71,10 @@ func (f *fake) Touched(_ context.Context, id int64) (admin.Touched, error) {
 
 func (f *fake) Numbers() admin.Numbers { return admin.Numbers{Status: f.Status()} }
 
+func (f *fake) Config() admin.Config {
+	return admin.Config{Text: "name: a # default\n", Settings: []byte(`{"name":"a"}`), From: map[string]string{"name": "default"}}
+}
+
 func (f *fake) Restart(_ context.Context, r admin.RestartRequest) (admin.Restart, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

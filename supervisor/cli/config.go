@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 
+	"autoglm-sidecar/supervisor/admin"
 	"autoglm-sidecar/supervisor/config"
 
 	"github.com/spf13/cobra"
@@ -19,7 +20,7 @@ func newConfig(h config.Host) *cobra.Command {
 
 ` + exitHelp,
 	}
-	c.AddCommand(newConfigCheck(h), newConfigSchema())
+	c.AddCommand(newConfigCheck(h), newConfigShow(h), newConfigSchema())
 	return c
 }
 
@@ -45,6 +46,47 @@ func newConfigCheck(h config.Host) *cobra.Command {
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+func newConfigShow(h config.Host) *cobra.Command {
+	var t target
+	c := &cobra.Command{
+		Use:   "show [FILE [-- COMMAND ARG...]]",
+		Short: "Show the settings that are in force in a running sidecar, or would be by a file",
+		Long: `Show the settings that are in force in a running sidecar, or would be by a file: each with where it comes from, and
+without secrets. What it prints can be a file of settings again, but for the secrets.
+
+` + exitHelp,
+		RunE: func(c *cobra.Command, args []string) error {
+			shown, err := t.settings(c, args, h)
+			if err != nil {
+				return err
+			}
+			if t.json {
+				return printJSON(c.OutOrStdout(), shown)
+			}
+			for _, note := range shown.Notes {
+				fmt.Fprintf(c.OutOrStdout(), "# note: %s\n", note)
+			}
+			_, err = io.WriteString(c.OutOrStdout(), shown.Text)
+			return err
+		},
+	}
+	t.register(c)
+	return c
+}
+
+// settings returns those of the file that was named, or else those in force in a sidecar that runs.
+func (t *target) settings(c *cobra.Command, args []string, h config.Host) (admin.Config, error) {
+	if len(args) > 0 {
+		r, err := resolveFile(c, args, h)
+		return admin.Config{Text: r.Shown.Text, Settings: r.Shown.Settings, From: r.Shown.From, Notes: r.Shown.Notes}, err
+	}
+	client, err := t.find(h)
+	if err != nil {
+		return admin.Config{}, err
+	}
+	return client.Config(c.Context())
 }
 
 func newConfigSchema() *cobra.Command {

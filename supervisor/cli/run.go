@@ -34,7 +34,7 @@ stopped. A second SIGTERM, a second later or more, hurries.
 			if len(args) > 0 && c.ArgsLenAtDash() != 0 {
 				return usageError{fmt.Errorf("the worker's command comes after --; type: %s", s.Line(config.Excerpt(args)))}
 			}
-			settings, err := resolve(&s, *file, args, h)
+			settings, found, err := resolve(&s, *file, args, h)
 			if err != nil {
 				return err
 			}
@@ -46,6 +46,8 @@ stopped. A second SIGTERM, a second later or more, hurries.
 				Output:  c.OutOrStdout(),
 				Leave:   w.leave,
 				Hurry:   w.hurry,
+
+				OOMScore: found.OOMScore,
 			})
 		},
 	}

@@ -9,6 +9,7 @@ import (
 
 	"autoglm-sidecar/sockets/keeper"
 	"autoglm-sidecar/supervisor/config"
+	"autoglm-sidecar/supervisor/daemon"
 
 	"github.com/spf13/pflag"
 )
@@ -43,10 +44,12 @@ func typed(f *pflag.FlagSet) []string {
 type founding struct {
 	File    []byte          `json:"file,omitempty"`
 	Account *config.Account `json:"account,omitempty"` // that the worker runs as
+	// OOMScore is our oom_score_adj, before we lowered it; 0 also where it can't be read.
+	OOMScore int `json:"oom_score,omitempty"`
 }
 
 // resolve reads the file, if there is one, and judges all settings together; command is what stands behind --.
-func resolve(s *config.Settings, file string, command []string, h config.Host) (config.Run, error) {
+func resolve(s *config.Settings, file string, command []string, h config.Host) (config.Run, founding, error) {
 	var found founding
 	kept, err := keeper.Founding(func() ([]byte, error) {
 		if err := found.look(*s, file, h); err != nil {
@@ -55,10 +58,10 @@ func resolve(s *config.Settings, file string, command []string, h config.Host) (
 		return json.Marshal(found)
 	})
 	if err != nil {
-		return config.Run{}, err
+		return config.Run{}, found, err
 	}
 	if err := json.Unmarshal(kept, &found); err != nil {
-		return config.Run{}, fmt.Errorf("read what the sidecar was started with: %w", err)
+		return config.Run{}, found, fmt.Errorf("read what the sidecar was started with: %w", err)
 	}
 	if file != "" {
 		s.Read(file, found.File)
@@ -67,11 +70,13 @@ func resolve(s *config.Settings, file string, command []string, h config.Host) (
 	if found.Account != nil {
 		h.Account = func(string) (config.Account, error) { return *found.Account, nil }
 	}
-	return s.Resolve(h)
+	r, err := s.Resolve(h)
+	return r, found, err
 }
 
 // look finds what there is. Whom it can't find Resolve tells of.
 func (f *founding) look(s config.Settings, file string, h config.Host) error {
+	f.OOMScore = daemon.OOMScore()
 	if file != "" {
 		content, err := readFile(file)
 		if err != nil {

@@ -49,7 +49,7 @@ func wish(ctx context.Context, signals <-chan os.Signal, attended bool, drain ti
 			case s := <-signals:
 				switch {
 				case s == syscall.SIGHUP && !attended:
-					log.Info("SIGHUP: settings can't be read again while the sidecar runs; going on")
+					log.Info("SIGHUP: settings are read at the start only; going on with those of then. To change them: autoglm-sidecar config check FILE, then stop the sidecar and start it again")
 				case first.IsZero():
 					first = time.Now()
 					log.Info(fmt.Sprintf("leaving: new streams are refused, open ones have at most %s; again after a second to hurry", span(drain)),

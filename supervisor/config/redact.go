@@ -46,7 +46,7 @@ var (
 	assigned = regexp.MustCompile(`^[\\"'\x60)\]}\s]*(=|:)|^\\*["'\x60]\s*,`)
 	spaced   = regexp.MustCompile(`^\s`)
 
-	userInfo = regexp.MustCompile(`(://)[^\s]*@|[^\s/"'=:]+:[^\s]+@`)
+	userInfo = regexp.MustCompile(`([A-Za-z][A-Za-z0-9+.-]*://|://)[^\s]*@|[^\s/"'=:]+:[^\s]+@`)
 	schemes  = regexp.MustCompile(`(?i)\b(bearer|basic|digest|negotiate)((?:\s|%20|\+)+)\S+`)
 	shapes   = regexp.MustCompile(`(?i)-----BEGIN[\s\S]*|\b(hf_|sk-|pk-|gh[opusr]_|github_pat_|glpat-|xox[a-z]-|nvapi-|akia|aiza|ya29\.|eyj)[A-Za-z0-9_.\-]{6,}\S*`)
 	// openEnd is an argument whose value is in the next one.
@@ -173,20 +173,18 @@ func RedactCommand(command []string) []string {
 	next, more := false, false // the next word is a value; so may those be that follow it
 	name := ""                 // of that value
 	for i, word := range command {
+		isValue := next || more && !strings.HasPrefix(word, "-")
 		switch {
 		case next && countsOnly(name) && plainCount.MatchString(word):
-			shown[i], next, more = word, false, false
-			continue
-		case next:
-			shown[i], next = Hidden, false
-			continue
-		case more && !strings.HasPrefix(word, "-"):
+			shown[i], isValue, more = word, false, false
+		case isValue:
 			shown[i] = Hidden
-			continue
+		default:
+			shown[i], more = Redact(word), false
 		}
-		shown[i] = Redact(word)
-		next, more = awaits(word)
-		name = word
+		// A value may look like a name: then what follows is hidden, too, whichever of them it belongs to.
+		awaitsOne, awaitsMore := awaits(word)
+		next, more, name = awaitsOne, awaitsMore || isValue && more, word
 	}
 	return shown
 }

@@ -35,6 +35,8 @@ type Options struct {
 	Log     *slog.Logger
 	Version string
 	Output  io.Writer // where the worker's lines go
+	// OOMScore is the oom_score_adj that the sidecar was started with, before it lowered its own.
+	OOMScore int
 	// Leave asks the sidecar to go: open streams have the drain deadline. Hurry asks it not to wait for them.
 	Leave, Hurry <-chan struct{}
 }
@@ -50,6 +52,8 @@ type daemon struct {
 	config.Run
 	Options
 	keeper keeper.Info
+	// workerScore is the oom_score_adj that the worker is to have; nil: it has ours.
+	workerScore *int
 
 	arena   *arena.Arena
 	fronts  []front // in the order of the settings
@@ -91,6 +95,8 @@ func Run(ctx context.Context, c config.Run, o Options) error {
 		return err
 	}
 	o.Log.Info("starting", "version", o.Version, "name", c.Name, "listen", listens(c.Fronts), "keeper", d.keeper.String())
+	d.tellNotes()
+	d.workerScore = d.protect()
 	if err := d.build(ctx); err != nil {
 		return err
 	}

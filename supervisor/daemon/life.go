@@ -57,6 +57,10 @@ func (d *daemon) buildLife() error {
 }
 
 func (d *daemon) buildDriver() (*child.Driver, error) {
+	if err := d.ownSocketDir(); err != nil {
+		return nil, err
+	}
+	environment := d.WorkerEnvironment(os.Environ())
 	ring, end := d.arena.Output()
 	o := child.Options{
 		Name: d.Name,
@@ -66,10 +70,17 @@ func (d *daemon) buildDriver() (*child.Driver, error) {
 		Upstream:  d.workerAt(),
 		Probe:     d.probe,
 		ProbeEcho: d.probeEcho(),
-		Note:      filepath.Join(d.RuntimeDir(), d.Name+".life"),
-		Tail:      child.NewTail(ring, end),
-		Output:    d.Output,
-		Log:       d.Log,
+
+		ProbePatience: d.Probe.Timeout,
+		Environment:   environment,
+		User:          d.credential(),
+		OOMScore:      d.workerScore,
+		Redact:        config.NewRedactor(d.Command, environment).Text,
+
+		Note:   filepath.Join(d.RuntimeDir(), d.Name+".life"),
+		Tail:   child.NewTail(ring, end),
+		Output: d.Output,
+		Log:    d.Log,
 	}
 	if d.keeper.Gen > 0 {
 		o.Keeper = d.keeper.Keeper
@@ -94,7 +105,11 @@ func (d *daemon) forgetLife() {
 		c.Close()
 		return
 	}
-	if err := os.Remove(path); err != nil {
+	err := os.Remove(path)
+	if dir := filepath.Dir(path); err == nil && dir != d.RuntimeDir() {
+		err = os.Remove(dir) // of the worker's user
+	}
+	if err != nil {
 		d.Log.Warn("leave a clean runtime directory", "error", err)
 	}
 }

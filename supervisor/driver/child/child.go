@@ -17,10 +17,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"regexp"
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"autoglm-sidecar/health/probe"
 	"autoglm-sidecar/supervisor"
@@ -40,6 +42,18 @@ type Options struct {
 	// ProbeEcho is what the worker's access log prints of our own question, as in "GET /health": no line that contains
 	// it counts as progress. Empty: nothing.
 	ProbeEcho string
+
+	// ProbePatience is how long one such question may take; 0: 10 s.
+	ProbePatience time.Duration
+
+	// Environment is what the worker gets in its environment, as NAME=VALUE, less what is meant for us alone; nil: ours.
+	Environment []string
+	// User is whom the worker runs as; nil: as we do.
+	User *syscall.Credential
+	// OOMScore is the worker's oom_score_adj, where ours is another (proc_pid_oom_score_adj(5)); nil: it has ours.
+	OOMScore *int
+	// Redact takes out of a worker's line what nobody should see, before it gets into an error; nil: nothing.
+	Redact func(line string) string
 
 	// Note is the path of a file that says what the next runner must know of the life, in a directory that exists and
 	// is ours alone. It also tells sidecars of the same name apart.
@@ -96,6 +110,15 @@ func New(opts Options) (*Driver, error) {
 	}
 	if opts.Output == nil {
 		opts.Output = io.Discard
+	}
+	if opts.ProbePatience == 0 {
+		opts.ProbePatience = probePatience
+	}
+	if opts.Environment == nil {
+		opts.Environment = os.Environ()
+	}
+	if opts.Redact == nil {
+		opts.Redact = func(line string) string { return line }
 	}
 	output, err := openOutput(opts.OutputRead, opts.OutputWrite, opts.Tail, opts.Output)
 	if err != nil {

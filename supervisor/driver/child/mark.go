@@ -1,6 +1,7 @@
 package child
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,7 +27,8 @@ type mark struct {
 
 // environment returns base for the worker of a life: with the mark in front, and without what was meant for us alone.
 // The notify socket, handed over listeners and the watchdog are the sidecar's business with its own service manager; a
-// worker that answered in its place would be believed.
+// worker that answered in its place would be believed. So are its credentials, which are secrets, and what else systemd
+// tells a service by its environment (systemd.exec(5)).
 func (m mark) environment(base []string, at supervisor.Upstream) []string {
 	env := []string{
 		lifeVariable + "=" + m.name + "/" + strconv.FormatInt(int64(m.life), 10),
@@ -34,14 +36,22 @@ func (m mark) environment(base []string, at supervisor.Upstream) []string {
 		upstreamVariable + "=" + at.String(),
 	}
 	for _, entry := range base {
-		name, _, _ := strings.Cut(entry, "=")
-		switch {
-		case name == "NOTIFY_SOCKET", strings.HasPrefix(name, "LISTEN_"), strings.HasPrefix(name, "WATCHDOG_"), strings.HasPrefix(name, ourPrefix):
-		default:
+		if name, _, _ := strings.Cut(entry, "="); !IsOurs(name) {
 			env = append(env, entry)
 		}
 	}
 	return env
+}
+
+// IsOurs reports whether a variable is for the sidecar alone.
+func IsOurs(name string) bool {
+	switch name {
+	case "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "FDSTORE":
+		return true
+	}
+	return slices.ContainsFunc([]string{"LISTEN_", "WATCHDOG_", "MEMORY_PRESSURE_", ourPrefix}, func(prefix string) bool {
+		return strings.HasPrefix(name, prefix)
+	})
 }
 
 // isOn reports whether the process carries the mark, as far as we may look.

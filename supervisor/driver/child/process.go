@@ -86,7 +86,13 @@ func (p *process) status() (syscall.WaitStatus, bool) {
 // keptLines is how many last lines an Exit has, and an error shows.
 const keptLines = 5
 
-func (p *process) lastLines() []string { return p.d.output.linesOf(p.id.mark, keptLines) }
+func (p *process) lastLines() []string {
+	lines := p.d.output.linesOf(p.id.mark, keptLines)
+	for i, line := range lines {
+		lines[i] = p.d.opts.Redact(line)
+	}
+	return lines
+}
 
 // PID is the main process's; 0 where it was gone, and nobody knew it, when the life was found.
 func (p *process) PID() int { return p.id.main }

@@ -15,7 +15,7 @@ import (
 // How long one probe may take, and how often a worker is asked. Nobody listening costs next to nothing to find out, and
 // the streams that are held wait for us to notice; a worker that answers writes a line into its log each time.
 const (
-	probePatience = 10 * time.Second
+	probePatience = 10 * time.Second // where nobody said another
 	askSilent     = 10 * time.Millisecond
 	askMin        = 10 * time.Millisecond
 	askMax        = 500 * time.Millisecond
@@ -99,7 +99,7 @@ func (p *process) askUntilReady(ctx context.Context, progress func(string)) erro
 }
 
 func (p *process) askOnce(ctx context.Context, ask probe.Probe) error {
-	ctx, cancel := context.WithTimeout(ctx, probePatience)
+	ctx, cancel := context.WithTimeout(ctx, p.d.opts.ProbePatience)
 	defer cancel()
 	return ask(ctx)
 }
@@ -132,6 +132,7 @@ func (p *process) tellLines(ctx context.Context, progress func(string)) {
 		if echo := p.d.opts.ProbeEcho; strings.TrimSpace(text) == "" || echo != "" && strings.Contains(text, echo) {
 			return
 		}
+		text = p.d.opts.Redact(text)
 		select { // the latest line wins; whoever prints never waits
 		case <-latest:
 		default:

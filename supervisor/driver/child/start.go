@@ -38,7 +38,7 @@ func (d *Driver) Start(ctx context.Context, life supervisor.Life) (supervisor.Pr
 	m := d.mark(life)
 	d.output.begin(m)
 	group, err := d.group(m)
-	pid, main, cloneErr := d.clone(program, command, m.environment(os.Environ(), at))
+	pid, main, cloneErr := d.clone(program, command, m.environment(d.opts.Environment, at))
 	if cloneErr != nil {
 		group.remove()
 		return nil, cloneErr
@@ -87,13 +87,19 @@ func (d *Driver) clone(program string, command, env []string) (pid int, main pid
 		return 0, pidfd{}, err
 	}
 	defer out.Close()
+	if user := d.opts.User; user != nil { // else it could print, and not open /dev/stdout
+		if err := unix.Fchown(int(out.Fd()), int(user.Uid), -1); err != nil {
+			return 0, pidfd{}, fmt.Errorf("give the worker's user the pipe of its output: %w", err)
+		}
+	}
 	fd := -1
-	sys := &syscall.SysProcAttr{Setsid: true, PidFD: &fd}
+	sys := &syscall.SysProcAttr{Setsid: true, PidFD: &fd, Credential: d.opts.User}
 	if d.exits != nil {
 		sys.Cloneflags = unix.CLONE_PARENT
 		d.exits.forget()
 	}
 	files := []uintptr{null.Fd(), out.Fd(), out.Fd()}
+	defer d.exposed()()
 	pid, err = syscall.ForkExec(program, command, &syscall.ProcAttr{Env: env, Files: files, Sys: sys})
 	if err != nil {
 		return 0, pidfd{}, execError(command[0], err)
