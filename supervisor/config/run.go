@@ -208,8 +208,6 @@ func (s Settings) judgePulse(j *judge) {
 			j.addf(below(at, "command"), "", "is of exec probes only, and this one is %s", p.Kind)
 		case p.Kind == "http" && p.Path == "":
 			j.addf(below(at, "path"), "", "is what an http probe asks for, and there is none; write path: /health")
-		case p.Timeout > p.Interval && p.Interval > 0:
-			j.addf(below(at, "timeout"), shortSpan(p.Timeout), "is longer than the interval (%s): a question is asked when the one before has been answered", shortSpan(p.Interval))
 		}
 	}
 }

@@ -30,14 +30,15 @@ func OOMScore() int {
 func (d *daemon) protect() *int {
 	started := d.OOMScore
 	score := min(started, protectedScore)
-	err := child.SetOOMScore(os.Getpid(), score)
+	lowered := child.SetOOMScore(os.Getpid(), score)
+	err := lowered
 	if err == nil && d.keeper.Gen > 0 {
 		err = child.SetOOMScore(d.keeper.Keeper, score)
 	}
-	if err != nil {
-		if d.keeper.Gen <= 1 { // said once
-			d.Log.Info("not protected where memory runs out: lowering oom_score_adj takes CAP_SYS_RESOURCE", "error", err)
-		}
+	if err != nil && d.keeper.Gen <= 1 { // said once
+		d.Log.Info("not protected where memory runs out: lowering oom_score_adj takes CAP_SYS_RESOURCE", "error", err)
+	}
+	if lowered != nil {
 		return nil
 	}
 	return &started
