@@ -34,6 +34,7 @@ func (a *Arena) Check(i int) error {
 		{s.ID.plausible(), "a request id that is none"},
 		{r.descriptors(), "descriptors that don't fit each other or the phase"},
 		{r.bounded(n), "an offset or a count below 0 or beyond all bounds"},
+		{r.Lives <= 2 && r.Crashes <= 2, "it can't have lost so many lives"},
 		{r.copied(n), "a copy of the request that can't be one"},
 		{r.readsUp(n.UpTaken), "what was read from the client lies outside of its area"},
 		{r.Down.writes(n.DownGiven), "what goes to the client lies outside of its area"},

@@ -193,6 +193,32 @@ func TestASlotThatCannotBeTrueIsCutAlone(t *testing.T) {
 		"judged beyond the head":  func(m *ruin) { m.r.Up.Judged++ },
 		"a worker":                func(m *ruin) { m.r.Worker = 200 },
 		"an answer begun":         func(m *ruin) { m.r.Set(arena.AnswerBegun) },
+		"lives beyond all":        func(m *ruin) { m.r.Lives = 3 },
+		"crashes beyond all":      func(m *ruin) { m.r.Crashes = 200 },
+		"a copy that isn't there": func(m *ruin) { m.r.Kept = m.slot.Noted.UpTaken - m.r.HeadAt },
+		"a copy of half a head":   func(m *ruin) { m.r.Kept = 5 },
+		"a copy of what hasn't come": func(m *ruin) {
+			m.claim(0)
+			m.r.Kept = m.slot.Noted.UpTaken - m.r.HeadAt + 1
+		},
+		"a copy of garbage": func(m *ruin) {
+			m.claim(0)
+			m.r.Kept, m.r.Up.InBase = m.slot.Noted.UpTaken-m.r.HeadAt, m.slot.Noted.UpTaken
+		},
+		"a copy behind a gap": func(m *ruin) {
+			m.claim(0)
+			copy(m.arena.Block(0), m.areas.UpIn)
+			m.r.Kept, m.r.Up.InBase = int64(m.r.HeadLen), m.r.HeadAt+int64(m.r.HeadLen)+1
+		},
+		"a copy of which two blocks are the first": func(m *ruin) {
+			m.claim(0)
+			m.claim(0)
+			copy(m.arena.Block(0), m.areas.UpIn)
+			copy(m.arena.Block(1), m.areas.UpIn)
+			m.r.Kept = int64(m.r.HeadLen)
+		},
+		"lost on no life":       func(m *ruin) { m.r.LostOn = -1 },
+		"given from beyond all": func(m *ruin) { m.r.GivenFrom = -1 },
 	} {
 		t.Run("held/"+name, func(t *testing.T) {
 			m := wreck(t, ways{}, true)
@@ -201,6 +227,9 @@ func TestASlotThatCannotBeTrueIsCutAlone(t *testing.T) {
 		})
 	}
 }
+
+// claim takes a block for the victim.
+func (m *ruin) claim(place int32) { m.arena.Claim(int32(m.victim), place) }
 
 // bytes are those of the victim's slot.
 func (m *ruin) bytes() []byte {
@@ -447,6 +476,11 @@ func (m *ruin) spoil(orders []byte) {
 // runner take over. That one may cut the slot's stream, and must serve all others as if nothing had happened. What it
 // keeps must be open and named once, and what it gives the slot's client must be what the slot says was committed.
 func FuzzSlotRecovery(f *testing.F) {
+	for _, order := range lossOrders() {
+		for _, at := range []uint16{100, 600, 1100} {
+			f.Add(at == 600, false, at == 1100, at, uint8(at), order)
+		}
+	}
 	f.Fuzz(spoilAndRecover)
 }
 
@@ -466,6 +500,34 @@ func spoilAndRecover(t *testing.T, overUnix, unixFront, held bool, at uint16, sl
 		m.forgives = func(any) bool { return true } // Check can't see through these: the third death ends it
 	}
 	m.recover(t, len(orders) == 0)
+}
+
+// lossOrders spoil what a record says of lost lives and copies, in either of a slot's two records.
+func lossOrders() (all [][]byte) {
+	a := arena.OnHeap(1)
+	a.Fill(0, &arena.Record{})
+	first := uintptr(unsafe.Pointer(a.Committed(0))) - uintptr(unsafe.Pointer(a.Slot(0)))
+	var r arena.Record
+	for _, record := range []uintptr{first, first + unsafe.Sizeof(r)} {
+		order := func(op byte, field uintptr, value int64) {
+			at := binary.LittleEndian.AppendUint16([]byte{op, 0}, uint16(record+field))
+			all = append(all, binary.LittleEndian.AppendUint64(at, uint64(value)))
+		}
+		for _, field := range []uintptr{unsafe.Offsetof(r.Kept), unsafe.Offsetof(r.LostOn), unsafe.Offsetof(r.GivenFrom)} {
+			for _, value := range []int64{-1, 1, 50, arena.BlockSize, 1 << 40} {
+				order(0, field, value)
+			}
+		}
+		for _, value := range []int64{1, 2, 3, 255} {
+			order(2, unsafe.Offsetof(r.Lives), value)
+			order(2, unsafe.Offsetof(r.Crashes), value)
+		}
+		for bit := range 8 { // of the flags
+			order(2, unsafe.Offsetof(r.Flags)+1, 1<<bit)
+			order(2, unsafe.Offsetof(r.Flags)+2, 1<<bit)
+		}
+	}
+	return all
 }
 
 // lenient is for a world in which a worker may be sent anything.
@@ -556,6 +618,25 @@ func (m *ruin) recover(t *testing.T, harmless bool) {
 	given := m.client.got[had:]
 	if n := min(len(given), len(committed)); !bytes.Equal(given[:n], committed[:n]) || fd < 0 && len(given) > 0 {
 		t.Errorf("the client (descriptor %d) was given\n%q\ncommitted was\n%q", fd, given, committed)
+	}
+}
+
+// TestBlocksOfNobodyAreFreed: whatever the table of blocks says, it costs nobody else.
+func TestBlocksOfNobodyAreFreed(t *testing.T) {
+	m := wreck(t, ways{}, false)
+	for _, b := range []arena.Block{{Slot: 0, Place: 1}, {Slot: int32(m.victim), Place: 0}, {Slot: 5, Place: 0}, {Slot: 99, Place: 0}, {Slot: -7, Place: 3}, {Slot: 1, Place: -1}} {
+		m.arena.Claim(b.Slot, b.Place)
+	}
+	m.start()
+	m.noBlocks()
+	if n := m.relay.counts().TakeOver.Impossible; n != 0 {
+		t.Errorf("%d slots are impossible", n)
+	}
+	if _, err := m.run(); err != nil {
+		t.Fatal(err)
+	}
+	if err := whole(m.world, m.want); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -53,6 +53,7 @@ type Options struct {
 	Drained     func(life int64)  // the barrier's second half; must not block
 	Ended       func([]arena.End) // streams that were cut or that a restart has touched; may take its time; nil: nobody keeps them
 	Unreachable func(life int64)  // a connection to that life's address failed; must not block; nil: nobody asks
+	Broken      func(life int64)  // one broke before it was answered: that life may have died; must not block; nil: nobody asks
 	Tick        func(lane int)    // a lane's sign of life; nil: nobody looks
 }
 

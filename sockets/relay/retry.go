@@ -172,6 +172,9 @@ func (l *lane) book(c *conn, of lossOf) {
 		r.Crashes = min(r.Crashes+1, condemning)
 	default:
 		r.LostOn = r.Life
+		if l.relay.Broken != nil {
+			l.relay.Broken(r.Life)
+		}
 	}
 }
 

@@ -27,6 +27,8 @@ type away struct {
 	to    supervisor.Upstream
 	probe probe.Probe
 	lost  chan struct{} // has room for one: a connection failed
+	doubt chan struct{} // has room for one: a connection broke before it was answered
+	died  func()        // tells the streams that broke before that the worker has died
 	log   *slog.Logger
 	why   atomic.Pointer[string] // it is away; nil: it isn't
 }
@@ -39,7 +41,8 @@ func newAway(d *daemon) (*away, error) {
 	}
 	return &away{
 		Fixed: fixed, to: to, probe: d.probe(to.Network, to.Address),
-		lost: make(chan struct{}, 1), log: d.Log,
+		lost: make(chan struct{}, 1), doubt: make(chan struct{}, 1), log: d.Log,
+		died: func() { d.relay.Crashed(int64(fixed.Status().Life)) },
 	}, nil
 }
 
@@ -47,6 +50,14 @@ func newAway(d *daemon) (*away, error) {
 func (a *away) failed() {
 	select {
 	case a.lost <- struct{}{}:
+	default:
+	}
+}
+
+// doubted is told by them too.
+func (a *away) doubted() {
+	select {
+	case a.doubt <- struct{}{}:
 	default:
 	}
 }
@@ -81,7 +92,16 @@ func (a *away) watch(ctx context.Context) {
 			return
 		}
 		a.Move(supervisor.Upstream{})
+		if a.isNowhere(ctx) { // a worker that can't be reached for once has not died
+			a.died()
+		}
 	}
+}
+
+// isNowhere: nobody listens where the worker should.
+func (a *away) isNowhere(ctx context.Context) bool {
+	err := a.ask(ctx)
+	return err != nil && ctx.Err() == nil && probe.ReachOf(err) == probe.Nowhere
 }
 
 // awaitLoss returns when nobody listens any more: a stream has met it, or we have, asking now and then. A worker that
@@ -93,9 +113,13 @@ func (a *away) awaitLoss(ctx context.Context) bool {
 			return false
 		case <-a.lost:
 			return true
+		case <-a.doubt:
+			if a.isNowhere(ctx) {
+				return true
+			}
 		case <-time.After(askIdle):
-			if err := a.ask(ctx); err != nil && probe.ReachOf(err) == probe.Nowhere {
-				return ctx.Err() == nil
+			if a.isNowhere(ctx) {
+				return true
 			}
 		}
 	}

@@ -140,6 +140,7 @@ func (d *daemon) buildRelay(found bool) (err error) {
 		Drained:     func(life int64) { d.life.Drained(supervisor.Life(life)) },
 		Unreachable: d.unreachable,
 		Ended:       d.keepStreams,
+		Broken:      d.broken,
 		Tick:        page.Tick,
 	})
 	if err != nil {
@@ -189,6 +190,13 @@ func (d *daemon) unreachable(life int64) {
 	d.gateway.lookAgain()
 	if a, ok := d.life.(*away); ok {
 		a.failed()
+	}
+}
+
+// broken is told by them that one has broken before it was answered. A worker of ours has its end told by the kernel.
+func (d *daemon) broken(int64) {
+	if a, ok := d.life.(*away); ok {
+		a.doubted()
 	}
 }
 
