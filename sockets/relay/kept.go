@@ -15,7 +15,7 @@ import (
 // The kernel counts on from where the last stream left it, and so do we: the next stream's offsets begin there.
 
 // keptMost bounds the connections that a lane keeps. Some workers have a thread for each.
-const keptMost = 32
+const keptMost = 128
 
 // kept is one connection between two streams.
 type kept struct {
