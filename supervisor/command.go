@@ -1,6 +1,8 @@
 package supervisor
 
 import (
+	"fmt"
+
 	"autoglm-sidecar/health"
 )
 
@@ -40,6 +42,8 @@ func (t *turn) refusal() string {
 	switch {
 	case t.m.Want == WantLeave:
 		return byLeaving
+	case t.e.Of != 0 && t.e.Of != t.m.Life:
+		return fmt.Sprintf("life %d is not the current one any more", t.e.Of)
 	case t.e.Reason.ByHand():
 		return ""
 	case t.m.Want == WantStop:

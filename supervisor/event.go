@@ -91,6 +91,7 @@ type Event struct {
 	All     bool
 	Ask     int64 // names who waits for the answer; 0: nobody
 	Restart int64
+	Of      Life // of EventRestart: the life that is to be replaced; 0: whichever there is
 
 	PID      int
 	Barrier  uint32

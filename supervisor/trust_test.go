@@ -225,3 +225,18 @@ func TestAFreezeIsToldAndEndsOnTime(t *testing.T) {
 		h.end(s)
 	})
 }
+
+// A verdict is about one life: the wish that comes of it doesn't end the next.
+func TestARestartOfALifeThatIsOverIsRefused(t *testing.T) {
+	s := newStory(t).serves()
+	s.exited(1).when(Event{Kind: EventReclaimed}).serves()
+	e := because(health.Hung)
+	e.Of, e.Now = 1, true
+	before := s.m
+	s.when(e).then(Serving, "answer{refused}")
+	if s.m != before {
+		t.Errorf("the machine is\n%+v, want\n%+v", s.m, before)
+	}
+	e.Of = 2
+	s.when(e).then(Draining, "mark answer{taken} hold")
+}

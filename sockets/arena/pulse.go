@@ -2,8 +2,31 @@ package arena
 
 import "sync/atomic"
 
-// ProbeKinds is how many kinds of probes are counted.
-const ProbeKinds = 4
+// ProbeKind is a kind of question to the worker.
+type ProbeKind uint8
+
+// The kinds of probes.
+const (
+	ProbeTCP ProbeKind = iota
+	ProbeHTTP
+	ProbeExec
+	ProbeGenerate
+	ProbeKinds // how many
+)
+
+var probeKindNames = [ProbeKinds]string{ProbeTCP: "tcp", ProbeHTTP: "http", ProbeExec: "exec", ProbeGenerate: "generate"}
+
+func (k ProbeKind) String() string { return probeKindNames[k] }
+
+// ProbeKindOf returns the kind of a name.
+func ProbeKindOf(name string) (ProbeKind, bool) {
+	for k, n := range probeKindNames {
+		if n == name {
+			return ProbeKind(k), true
+		}
+	}
+	return 0, false
+}
 
 // Pulse is what the judge of the worker's health has seen so far, by any runner. Written by the daemon's pulse alone.
 type Pulse struct {

@@ -48,7 +48,8 @@ func ServeControl(ctx context.Context, l net.Listener, b Backend, o Options) err
 // ServeHealth answers /livez, /readyz and /metrics until ctx ends, which is no error. It closes l.
 //
 // /livez says only that this process answers: who kills a container for a sick worker cuts every stream of it.
-// /readyz is Status.Ready: a hold that will end keeps it, a sidecar that refuses streams has lost it.
+// /readyz is Status.Ready: a hold that will end keeps it unless the settings say otherwise, a sidecar that refuses streams has
+// lost it.
 func ServeHealth(ctx context.Context, l net.Listener, b Backend) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok") })

@@ -25,6 +25,7 @@ type Status struct {
 	Worker  Worker  `json:"worker"`
 	Gate    Gate    `json:"gate"`
 	Streams Streams `json:"streams"`
+	Health  Health  `json:"health"`
 	Mode    string  `json:"mode"` // act or observe
 	// WouldRestart counts, by reason, the restarts that were decided on and withheld.
 	WouldRestart map[string]int64 `json:"would_restart"`
@@ -74,6 +75,21 @@ type Worker struct {
 	Progress  string    `json:"progress,omitempty"`  // of the life that starts: its latest sign
 	NextStart time.Time `json:"next_start,omitzero"` // after a crash
 	LastExit  string    `json:"last_exit"`           // of the life before, as in "life 2 exited 1 after 3 s"
+}
+
+// Health is how the worker is judged while it serves.
+type Health struct {
+	Verdict  string    `json:"verdict,omitempty"` // well, degraded, sick or hung; empty: no life is judged now
+	Warnings []Warning `json:"warnings,omitempty"`
+}
+
+// Warning is one thing that is wrong with the worker.
+type Warning struct {
+	Code     string    `json:"code"`
+	Title    string    `json:"title"`
+	Severity string    `json:"severity"` // low, medium or high
+	Since    time.Time `json:"since"`
+	Text     string    `json:"text,omitempty"` // what was seen
 }
 
 // Gate is where streams enter.

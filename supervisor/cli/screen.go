@@ -57,6 +57,9 @@ func screen(s admin.Status, sidecar string, now time.Time, p palette) string {
 		}
 	}
 	line("worker", "%s", workerWords(s, now))
+	if words := healthWords(s.Health, now); len(words) > 0 {
+		line("health", "%s", strings.Join(words, "\n              "))
+	}
 	if s.Streams.Open == 0 {
 		line("streams", "none open")
 	} else {
@@ -106,6 +109,8 @@ func headline(s admin.Status, sidecar string, now time.Time) (mood, string) {
 	case s.State == "frozen" && s.Frozen != nil:
 		return broken, fmt.Sprintf("no worker serves, and the freeze of %s keeps it down for another %s, %s. To start it: %s start %s",
 			s.Frozen.By, span(max(0, s.Frozen.Until.Sub(now))), held, program, sidecar)
+	case s.Phase == "serving" && s.Gate.State == "open" && len(s.Health.Warnings) > 0:
+		return waiting, fmt.Sprintf("life %d serves, but %s", s.Life, s.Health.Warnings[0].Title)
 	case s.Phase == "serving" && s.Gate.State == "open":
 		return well, fmt.Sprintf("all is well, life %d serves", s.Life)
 	case s.Phase == "draining":
@@ -121,6 +126,22 @@ func headline(s admin.Status, sidecar string, now time.Time) (mood, string) {
 	default:
 		return broken, fmt.Sprintf("no worker serves (%s), %s", s.Phase, held)
 	}
+}
+
+// healthWords are the lines about the worker's health: the verdict, and each thing that is wrong. All is well in none.
+func healthWords(h admin.Health, now time.Time) []string {
+	if len(h.Warnings) == 0 && (h.Verdict == "well" || h.Verdict == "") {
+		return nil
+	}
+	lines := []string{h.Verdict}
+	for _, w := range h.Warnings {
+		words := fmt.Sprintf("%s, for %s", w.Title, span(max(0, now.Sub(w.Since))))
+		if w.Text != "" {
+			words += ": " + w.Text
+		}
+		lines = append(lines, words)
+	}
+	return lines
 }
 
 func heldWords(g admin.Gate) string {

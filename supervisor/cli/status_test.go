@@ -123,6 +123,7 @@ func TestHeadlines(t *testing.T) {
 			s.Phase, s.State, s.Gate = "down", "frozen", admin.Gate{State: "holding", Held: 5}
 			s.Frozen = &admin.Frozen{Standing: admin.Standing{By: "uid 0"}, Until: threeAM.Add(time.Hour), All: true, Why: "a benchmark"}
 		}, broken, "no worker serves, and the freeze of uid 0 keeps it down for another 1h00m, 5 streams held. To start it: autoglm-sidecar start --name default"},
+		{func(s *admin.Status) { s.Health = sickly() }, waiting, "life 3 serves, but nobody listens where the worker should"},
 		{func(s *admin.Status) { s.Gate.State = "leaving" }, waiting, "leaving; new streams are refused so that clients go elsewhere, 212 run on"},
 		{func(s *admin.Status) { s.Halted = "x" }, broken, "GIVEN UP, all streams are refused: x. When the cause is mended: autoglm-sidecar restart --name default"},
 	} {
@@ -151,6 +152,31 @@ func TestScreenShowsWhatIsWithheldAndByWhom(t *testing.T) {
 		if !strings.Contains(got, want) {
 			t.Errorf("the screen lacks %q:\n%s", want, got)
 		}
+	}
+}
+
+// sickly is the health of a worker of which two things are wrong.
+func sickly() admin.Health {
+	return admin.Health{Verdict: "sick", Warnings: []admin.Warning{
+		{Code: "worker_down", Title: "nobody listens where the worker should", Severity: "high", Since: threeAM.Add(-31 * time.Second), Text: "connection refused (after 1ms)"},
+		{Code: "busy_not_sick", Title: "probes fail, but streams get bytes: busy, not sick", Severity: "low", Since: threeAM},
+	}}
+}
+
+func TestScreenShowsWhatIsWrong(t *testing.T) {
+	s := inService()
+	s.Health = sickly()
+	want := `
+  health      sick
+              nobody listens where the worker should, for 31 s: connection refused (after 1ms)
+              probes fail, but streams get bytes: busy, not sick, for 0 ms
+  streams `
+	if got := screen(s, "--name default", threeAM, nil); !strings.Contains(got, want) {
+		t.Errorf("no %q in\n%s", want, got)
+	}
+	s.Health = admin.Health{Verdict: "well"}
+	if got := screen(s, "--name default", threeAM, nil); strings.Contains(got, "health") {
+		t.Errorf("a well worker is worth no word:\n%s", got)
 	}
 }
 
@@ -196,7 +222,7 @@ func TestNamesOfStatusJSON(t *testing.T) {
 	}
 	for object, want := range map[string][]string{
 		"": {
-			"ahead", "fronts", "gate", "keeper", "last_error", "life", "listen", "mode", "name", "phase", "ready", "restart_outcomes", "restarts", "runner",
+			"ahead", "fronts", "gate", "health", "keeper", "last_error", "life", "listen", "mode", "name", "phase", "ready", "restart_outcomes", "restarts", "runner",
 			"since", "state", "streams", "take_overs", "upgrades", "version", "worker", "would_restart",
 		},
 		"worker":   {"driver", "last_exit", "pid", "since", "upstream"},

@@ -94,6 +94,7 @@ var limits = object{
 var pulse = object{
 	{name: "probes", field: "Probes", form: list{of: pulseProbe, most: 16, fresh: func() any { return DefaultPulseProbe() }}, help: "questions to a serving worker; not said: those of its engine"},
 	{name: "hung", field: "Hung", form: span(time.Second, "never"), help: "streams are open and none got a byte for so long: hung, if a generate probe fails too"},
+	{name: "veto", field: "Veto", form: span(time.Second, ""), help: "no probe's failure stops a worker of which a stream got a byte so recently"},
 	{name: "prefill", field: "Prefill", form: span(time.Second, "none"), help: "how long a stream may wait for its first byte before it counts for hung"},
 	{name: "window", field: "Window", form: span(time.Second, ""), help: "over which refused, reset, failed and late answers are counted"},
 	{name: "passive", field: "Passive", form: share(0, 1, "one is too many"), help: "share of the window's answers that may fail"},

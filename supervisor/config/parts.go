@@ -114,6 +114,7 @@ const (
 type Pulse struct {
 	Probes  []PulseProbe
 	Hung    time.Duration // streams are open and none got a byte for so long: hung, if a generate probe fails too; 0: never
+	Veto    time.Duration // no probe's failure stops a life of which a stream got a byte so recently
 	Prefill time.Duration // how long a stream may wait for its first byte before it counts for Hung
 	Window  time.Duration // over which passive signals (refused, reset, 5xx, time-outs) are counted
 	Passive float64       // share of the window's answers that may fail, 0 to 1
@@ -154,7 +155,7 @@ func DefaultParts() Run {
 			WorkerIdle: 2 * time.Second,
 		},
 		Pulse: Pulse{
-			Hung: 2 * time.Minute, Prefill: 5 * time.Minute,
+			Hung: 2 * time.Minute, Veto: time.Minute, Prefill: 5 * time.Minute,
 			Window: time.Minute, Passive: 0.5,
 		},
 	}

@@ -13,6 +13,7 @@ import (
 	"autoglm-sidecar/sockets/relay"
 	"autoglm-sidecar/supervisor"
 	"autoglm-sidecar/supervisor/admin"
+	"autoglm-sidecar/supervisor/config"
 )
 
 // openEyes begins to answer those who look and ask.
@@ -82,8 +83,25 @@ func (b backend) snapshot() (admin.Status, supervisor.Status, relay.Stats) {
 	if life.Upstream == (supervisor.Upstream{}) {
 		s.Worker.Upstream = "" // not chosen yet
 	}
-	s.Ready = traffic.Gate.State == gate.Open || traffic.Gate.State == gate.Holding && life.EverServed && !life.Leaving && b.Hold > 0
+	s.Ready = traffic.Gate.State == gate.Open ||
+		b.Run.Ready != config.ReadyServing && traffic.Gate.State == gate.Holding && life.EverServed && !life.Leaving && b.Hold > 0
+	s.Health = b.health()
 	return s, life, traffic
+}
+
+// health is the pulse's verdict in admin's words.
+func (b backend) health() admin.Health {
+	v, since := b.pulse.Health()
+	if v.Life == 0 {
+		return admin.Health{}
+	}
+	h := admin.Health{Verdict: v.Level.String()}
+	for i, w := range v.Warnings {
+		h.Warnings = append(h.Warnings, admin.Warning{
+			Code: string(w.Code), Title: w.Title, Severity: w.Severity.String(), Since: since[i].Round(time.Millisecond), Text: w.Text,
+		})
+	}
+	return h
 }
 
 // named are the reasons for which a restart was withheld, and how often.

@@ -63,7 +63,8 @@ type daemon struct {
 	gateway *gateway
 	traffic traffic
 	life    life
-	journal *journal  // nil: the worker is somebody else's
+	journal *journal // nil: the worker is somebody else's
+	pulse   *pulse
 	started time.Time // of the first runner
 
 	upgrading  sync.Mutex             // held while a program is looked at that is to go on in our place
@@ -125,7 +126,11 @@ func (d *daemon) build(ctx context.Context) error {
 	if err := d.openControl(ctx); err != nil {
 		return err
 	}
-	return d.buildLife()
+	if err := d.buildLife(); err != nil {
+		return err
+	}
+	d.pulse = newPulse(d)
+	return nil
 }
 
 func (d *daemon) buildRelay(found bool) (err error) {
@@ -188,6 +193,7 @@ func mended(before, after relay.TakeOverCounts) slog.Value {
 // unreachable is told by the relay's lanes that a connection to the worker has failed.
 func (d *daemon) unreachable(life int64) {
 	d.gateway.lookAgain()
+	d.arena.Pulse().Refused.Add(1)
 	if a, ok := d.life.(*away); ok {
 		a.failed()
 	}
@@ -242,6 +248,7 @@ func (d *daemon) serve(ctx context.Context) error {
 	if d.journal != nil {
 		watchers.Go(func() { d.journal.watch(eyes) })
 	}
+	watchers.Go(func() { d.pulse.run(eyes) })
 
 	lived := make(chan error, 1)
 	go func() { lived <- d.life.Run(lives) }()
