@@ -59,6 +59,7 @@ type Judge struct {
 
 	life  int64
 	heard time.Duration // when a stream of the life last got a byte, or the life began
+	wait  bool          // streams of the life wait for the worker
 	state map[string]*condition
 	codes map[Code]time.Duration // since when each is wrong
 }
@@ -84,7 +85,7 @@ func NewJudge(veto time.Duration, asked ...Asked) *Judge {
 // another worker. The first veto's time counts as if a byte had just come, so nothing is concluded in haste. Of the
 // probes in passed it is known that they have been well in this life.
 func (j *Judge) Begin(life int64, now time.Duration, passed ...string) {
-	j.life, j.heard = life, now
+	j.life, j.heard, j.wait = life, now, false
 	j.state = make(map[string]*condition, len(j.asked))
 	for _, a := range j.asked {
 		j.state[a.About] = &condition{passed: slices.Contains(passed, a.About)}
@@ -101,10 +102,10 @@ func (j *Judge) Passed(about string) bool {
 // Life is the life that is judged; 0: none.
 func (j *Judge) Life() int64 { return j.life }
 
-// Heard is told when a stream of a life last got a byte.
-func (j *Judge) Heard(life int64, at time.Duration) {
+// Heard is told when a stream of a life last got a byte, and whether any waits for the worker now.
+func (j *Judge) Heard(life int64, at time.Duration, wait bool) {
 	if life == j.life {
-		j.heard = max(j.heard, at)
+		j.heard, j.wait = max(j.heard, at), wait
 	}
 }
 
@@ -194,7 +195,7 @@ func (j *Judge) level(a Asked, c, stall, passive *condition) Level {
 		return Stuck
 	case a.Kind == Witness:
 		return Well
-	case c.last.Bad && c.passed && (c.bad || passive != nil):
+	case c.last.Bad && c.passed && (c.bad || passive != nil) && (a.Kind != Token || !j.wait):
 		return Sick
 	case c.bad: // it is on its way back; or it has never been well in this life, and a new one would hardly be better
 		return Degraded

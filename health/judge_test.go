@@ -23,20 +23,21 @@ func inCourt(t *testing.T) *court {
 		veto,
 		Asked{About: "tcp", Kind: Probe, Rise: 2, Fall: 3},
 		Asked{About: "http:/health", Kind: Probe, Rise: 2, Fall: 3},
+		Asked{About: "token", Kind: Token, Rise: 1, Fall: 3},
 		Asked{About: "generate", Kind: Witness, Rise: 1, Fall: 3},
 		Asked{About: "streams", Kind: Stall, Rise: 1, Fall: 1},
 		Asked{About: "answers", Kind: Passive, Rise: 1, Fall: 1},
 	)
-	j.Begin(7, 0, "tcp", "http:/health")
+	j.Begin(7, 0, "tcp", "http:/health", "token")
 	return &court{t: t, Judge: j}
 }
 
 var codesOf = map[string]Code{
-	"tcp": TCPFailed, "http:/health": HTTPFailed, "generate": GenerateFailed, "streams": WorkerSilent, "answers": AnswersFail,
+	"tcp": TCPFailed, "http:/health": HTTPFailed, "generate": GenerateFailed, "token": GenerateFailed, "streams": WorkerSilent, "answers": AnswersFail,
 }
 
 // hears plays a script, one word a second: tcp- is a failure, tcp+ an answer, tcp? a question that doesn't fit, down-
-// that tcp was refused; byte is one of a stream's, 10s lets time pass.
+// that tcp was refused; byte is one of a stream's, wait that streams wait, 10s lets time pass.
 func (c *court) hears(script string) {
 	c.t.Helper()
 	for word := range strings.FieldsSeq(script) {
@@ -46,7 +47,11 @@ func (c *court) hears(script string) {
 			continue
 		}
 		if word == "byte" {
-			c.Heard(7, c.now)
+			c.Heard(7, c.now, true)
+			continue
+		}
+		if word == "wait" {
+			c.Heard(7, 0, true)
 			continue
 		}
 		about, how := word[:len(word)-1], word[len(word)-1]
@@ -88,6 +93,9 @@ func TestVerdicts(t *testing.T) {
 		{"they still do", "2m answers- 11s answers-", Degraded, "answers_fail"},
 		{"then one failed probe is enough", "2m answers- http-", Sick, "http_failed"},
 		{"and an answered one is well", "2m answers- 11s http- http+", Degraded, "answers_fail"},
+
+		{"no token without a stream", "2m token- token- token-", Sick, "generate_failed"},
+		{"no token while streams wait: whether they hang is another question", "2m wait token- token- token-", Degraded, "generate_failed"},
 
 		{"streams are silent: the witness is to be asked", "2m streams-", Degraded, "worker_silent"},
 		{"the witness fails, too seldom", "2m streams- generate- generate-", Degraded, "worker_silent"},
@@ -138,7 +146,7 @@ func TestWhatIsSaidOfAnotherLifeIsDropped(t *testing.T) {
 		c.Hear(Signal{Life: 6, About: "tcp", Code: WorkerDown, Bad: true}, 2*veto)
 		c.Hear(Signal{Life: 7, About: "nothing that was asked", Code: WorkerDown, Bad: true}, 2*veto)
 	}
-	c.Heard(6, 2*veto)
+	c.Heard(6, 2*veto, false)
 	if v := c.Verdict(2 * veto); v.Level != Well {
 		t.Errorf("of life 6 was said that nobody listens, and life 7 is %v", v.Level)
 	}
@@ -189,7 +197,7 @@ func TestSince(t *testing.T) {
 func TestNobodyIsStoppedWhileStreamsGetBytes(t *testing.T) {
 	words := []string{
 		"tcp+", "tcp-", "down-", "http+", "http-", "http?", "generate+", "generate-", "generate?", "streams+", "streams-",
-		"answers+", "answers-", "byte", "20s",
+		"answers+", "answers-", "token+", "token-", "wait", "byte", "20s",
 	}
 	stopped := map[Level]int{}
 	for seed := range uint64(2000) {

@@ -19,6 +19,9 @@ type Kind uint8
 const (
 	// Probe is a question asked again and again. Fall failures in a row make the life sick, Rise answers make it well.
 	Probe Kind = iota
+	// Token is a probe that asks for a token. While streams wait for the worker they are the better sign: then its failure
+	// makes nobody sick, it may only be a Witness's word.
+	Token
 	// Witness is a probe that is heard on whether the life hangs, and else not.
 	Witness
 	// Stall is that streams are open and none gets a byte. With a Witness that fails Fall times since, the life hangs.

@@ -63,6 +63,14 @@ type Status struct {
 		PID      int    `json:"pid"`
 		Upstream string `json:"upstream"`
 	} `json:"worker"`
+	WouldRestart map[string]int64 `json:"would_restart"`
+	Health       struct {
+		Verdict  string `json:"verdict"`
+		Warnings []struct {
+			Code string `json:"code"`
+			Text string `json:"text"`
+		} `json:"warnings"`
+	} `json:"health"`
 	Streams struct {
 		Open     int              `json:"open"`
 		Outcomes map[string]int64 `json:"outcomes"`

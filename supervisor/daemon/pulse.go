@@ -101,7 +101,11 @@ func (p *pulse) prepare(probes []config.PulseProbe, witness config.PulseProbe) {
 	for _, one := range probes {
 		q := name(one, p.probes)
 		p.probes = append(p.probes, q)
-		asked = append(asked, health.Asked{About: q.about, Kind: health.Probe, Rise: q.Rise, Fall: q.Fall})
+		kind := health.Probe
+		if q.kind == arena.ProbeGenerate {
+			kind = health.Token
+		}
+		asked = append(asked, health.Asked{About: q.about, Kind: kind, Rise: q.Rise, Fall: q.Fall})
 	}
 	asked = append(asked,
 		health.Asked{About: aboutStreams, Kind: health.Stall, Rise: 1, Fall: 1},
@@ -238,7 +242,7 @@ func (p *pulse) judgeNow() health.Verdict {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.clock()
-	p.judge.Heard(life, time.Duration(s.Heard))
+	p.judge.Heard(life, time.Duration(s.Heard), s.Answering+s.Waiting > 0)
 	p.judge.Hear(rules.Stall(aboutStreams, rules.Progress{
 		Life: life, Answering: s.Answering, Waiting: s.Waiting, Overdue: s.Overdue, Silence: s.Silence,
 	}, p.Hung), now)
