@@ -15,34 +15,35 @@ import (
 	"autoglm-sidecar/sockets/tcpdiag"
 )
 
-// frontMode is the mode of a front's file: its owner and its group may connect.
-const frontMode = 0o660
+// socketMode is the mode of a socket's file: its owner and its group may connect.
+const socketMode = 0o660
 
-// bindFile makes a listener at path: it makes the directory if there is none, removes a socket file that nobody listens
-// on any more, and refuses one that somebody does, or that is no socket. The file stays when the listener closes, since a
-// runner may die and the next one go on with the same descriptor.
-func bindFile(ctx context.Context, path string) (*net.UnixListener, error) {
+// bindFile does it for ListenUnix. Its errors name the path.
+func bindFile(ctx context.Context, path string, taken func() error) (*net.UnixListener, error) {
 	unlock, err := lockDir(filepath.Dir(path))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	defer unlock()
-	if err := clearStale(path); err != nil {
+	if err := clearStale(path, taken); err != nil {
 		return nil, err
 	}
 	// bind gives the file the mode of the socket less the umask: so it is never wider than it shall be.
 	narrow := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var chmodErr error
-		err := c.Control(func(fd uintptr) { chmodErr = unix.Fchmod(int(fd), frontMode) })
+		err := c.Control(func(fd uintptr) { chmodErr = unix.Fchmod(int(fd), socketMode) })
 		return errors.Join(err, chmodErr)
 	}}
 	l, err := narrow.Listen(ctx, "unix", path)
 	if err != nil {
-		return nil, err
+		if bind, ok := errors.AsType[*net.OpError](err); ok {
+			err = bind.Err // less the path, which is told already
+		}
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	u := l.(*net.UnixListener)
 	u.SetUnlinkOnClose(false)
-	if err := os.Chmod(path, frontMode); err != nil {
+	if err := os.Chmod(path, socketMode); err != nil {
 		u.Close()
 		return nil, errors.Join(err, os.Remove(path))
 	}
@@ -67,13 +68,13 @@ func lockDir(dir string) (unlock func(), err error) {
 }
 
 // clearStale removes the socket file that a dead process left.
-func clearStale(path string) error {
+func clearStale(path string, taken func() error) error {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return err
+		return fmt.Errorf("%s: %w", path, err)
 	case info.Mode().Type() != fs.ModeSocket:
 		return fmt.Errorf("%s: there is a file of this name that is no socket; move it away, or write another path", path)
 	}
@@ -84,11 +85,17 @@ func clearStale(path string) error {
 	case err == nil:
 		c.Close()
 	case !errors.Is(err, unix.EAGAIN): // its backlog is full, so there is somebody
-		return err
+		return fmt.Errorf("%s: %w", path, err)
 	}
-	in := &InUseError{Address: "unix:" + path}
-	if in.Owners, err = tcpdiag.Owners("unix", path); err != nil {
-		in.Hidden = err.Error()
+	return taken()
+}
+
+// inUseAt finds out who listens on path.
+func inUseAt(path string) *InUseError {
+	e := &InUseError{Address: "unix:" + path}
+	var err error
+	if e.Owners, err = tcpdiag.Owners("unix", path); err != nil {
+		e.Hidden = err.Error()
 	}
-	return in
+	return e
 }

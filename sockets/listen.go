@@ -16,7 +16,7 @@ import (
 // *InUseError.
 func Listen(ctx context.Context, name string, fixed int, address string) (*Listener, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		return ListenUnix(name, fixed, path, func() (*net.UnixListener, error) { return bindFile(ctx, path) })
+		return ListenUnix(ctx, name, fixed, path, func() error { return inUseAt(path) })
 	}
 	network := networkOf(address)
 	wanted, err := net.ResolveTCPAddr(network, address)
@@ -51,14 +51,15 @@ func networkOf(address string) string {
 	return "tcp"
 }
 
-// ListenUnix finds the unix listener for path at the fixed number, or keeps there the one that bind makes. bind decides
-// about the file: its mode, its directory, an old one in the way. It has to leave the file when its listener closes.
-func ListenUnix(name string, fixed int, path string, bind func() (*net.UnixListener, error)) (*Listener, error) {
+// ListenUnix finds the unix listener for path at the fixed number, or binds it there: it makes the directory if there is
+// none, and removes a socket file that nobody listens on any more. Where somebody does, taken says what is wrong. The file
+// stays when the runner dies, and is removed by Close.
+func ListenUnix(ctx context.Context, name string, fixed int, path string, taken func() error) (*Listener, error) {
 	found, err := find(name, fixed, func(have net.Addr) bool { return servesUnix(have, path) })
 	if found != nil || err != nil {
 		return found, err
 	}
-	bound, err := bind()
+	bound, err := bindFile(ctx, path, taken)
 	if err != nil {
 		return nil, fmt.Errorf("open listener %s: %w", name, err)
 	}

@@ -169,32 +169,15 @@ func hear(t *testing.T, to net.Addr) string {
 	return string(said)
 }
 
-func TestListenUnixKeepsTheFileUntilItCloses(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "control.sock")
-	l, err := sockets.ListenUnix("control", keeper.ControlFD, path, func() (*net.UnixListener, error) {
-		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
-		l.SetUnlinkOnClose(false)
-		return l, err
-	})
+func TestListenUnixSaysWhoIsThere(t *testing.T) {
+	path := filepath.Join(shortDir(t), "control.sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := net.Dial("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.Close()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the file after the end: %v", err)
-	}
-}
-
-func TestListenUnixPassesTheErrorOn(t *testing.T) {
-	refusal := errors.New("no")
-	_, err := sockets.ListenUnix("control", keeper.ControlFD, "/nowhere", func() (*net.UnixListener, error) { return nil, refusal })
+	defer l.Close()
+	refusal := errors.New("a sidecar is there")
+	_, err = sockets.ListenUnix(t.Context(), "control", keeper.ControlFD, path, func() error { return refusal })
 	if !errors.Is(err, refusal) {
 		t.Errorf("got %v", err)
 	}

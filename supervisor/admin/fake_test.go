@@ -155,14 +155,28 @@ func shortDir(t *testing.T) string {
 	return dir
 }
 
+// listen opens a socket that is for its owner and group and stays when it closes, as the control socket does.
+func listen(t *testing.T, path string) *net.UnixListener {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	if err := os.Chmod(path, 0o660); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 // serveFake serves the backend on a real control socket and returns its path.
 func serveFake(t *testing.T, f *fake, o Options) string {
 	t.Helper()
 	path := filepath.Join(shortDir(t), "run", "a.sock")
-	l, err := Listen(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := listen(t, path)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}

@@ -2,111 +2,28 @@ package admin
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
-	"os"
-	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-const socketMode = 0o660 // the socket's group may look
-
-// Listen opens the control socket at path: it makes the directory if there is none, removes a socket file that
-// nobody listens on any more, and refuses one that somebody does. The file stays when the listener closes, since a
-// runner may die and the next one go on with the same descriptor; Remove it when the sidecar ends for good. Errors name
-// the path; the caller says what was being opened.
-func Listen(ctx context.Context, path string) (*net.UnixListener, error) {
-	unlock, err := lockDir(filepath.Dir(path))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	defer unlock()
-	if err := clearStale(ctx, path); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	// bind gives the file the mode of the socket less the umask: so it is never wider than it shall be.
-	narrow := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var chmodErr error
-		err := c.Control(func(fd uintptr) { chmodErr = unix.Fchmod(int(fd), socketMode) })
-		return errors.Join(err, chmodErr)
-	}}
-	l, err := narrow.Listen(ctx, "unix", path)
-	if err != nil {
-		if bind, ok := errors.AsType[*net.OpError](err); ok {
-			err = bind.Err // less the path, which is told already
-		}
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	u := l.(*net.UnixListener)
-	u.SetUnlinkOnClose(false)
-	if err := os.Chmod(path, socketMode); err != nil {
-		u.Close()
-		return nil, err
-	}
-	return u, nil
-}
-
-// lockDir makes the directory and keeps others from looking for stale files in it until unlock is called: two
-// sidecars that start at once must not take each other's new socket for an old one.
-func lockDir(dir string) (unlock func(), err error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(d.Fd()), unix.LOCK_EX); err != nil {
-		d.Close()
-		return nil, err
-	}
-	return func() { d.Close() }, nil
-}
-
-// clearStale removes the socket file of a dead sidecar.
-func clearStale(ctx context.Context, path string) error {
-	info, err := os.Lstat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return err
-	case info.Mode().Type() != fs.ModeSocket:
-		return errors.New("there is a file of this name that is no socket; move it away, or write another --control")
-	}
-	c, err := net.Dial("unix", path)
-	if errors.Is(err, unix.ECONNREFUSED) {
-		return os.Remove(path)
-	}
-	if err != nil {
-		return err
-	}
-	c.Close()
-	return inUse(ctx, path)
-}
-
-// inUse names who listens on path.
-func inUse(ctx context.Context, path string) error {
+// WhoListens says, as an error, who listens on the control socket at path.
+func WhoListens(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	s, err := NewClient(path).Status(ctx)
 	if ctx.Err() != nil {
-		return errors.New("somebody listens on it and does not answer; it may be a sidecar that is stopped or hanging")
+		return fmt.Errorf("%s: somebody listens on it and does not answer; it may be a sidecar that is stopped or hanging", path)
 	}
 	if err != nil {
-		return errors.New("somebody listens on it who is no sidecar")
+		return fmt.Errorf("%s: somebody listens on it who is no sidecar", path)
 	}
 	pid := s.Keeper
 	if pid == 0 {
 		pid = s.Runner
 	}
-	return fmt.Errorf("sidecar %s is running already, PID %d; write another --name, or stop it", s.Name, pid)
+	return fmt.Errorf("%s: sidecar %s is running already, PID %d; write another --name, or stop it", path, s.Name, pid)
 }
 
 // mostConns bounds the connections to one admin listener: their descriptors are taken from the same table as those

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -136,7 +137,11 @@ func running(t *testing.T, f *fake) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := admin.Listen(t.Context(), filepath.Join(dir, "autoglm-sidecar", "default.sock"))
+	path := filepath.Join(dir, "autoglm-sidecar", "default.sock")
+	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -214,7 +213,7 @@ func lastDeath(p *keeper.Page) string {
 }
 
 func (d *daemon) openControl(ctx context.Context) (err error) {
-	if d.control, err = sockets.ListenUnix("control", keeper.ControlFD, d.Run.Control, func() (*net.UnixListener, error) { return admin.Listen(ctx, d.Run.Control) }); err != nil {
+	if d.control, err = sockets.ListenUnix(ctx, "control", keeper.ControlFD, d.Run.Control, func() error { return admin.WhoListens(ctx, d.Run.Control) }); err != nil {
 		return err
 	}
 	if d.HTTP != "" {

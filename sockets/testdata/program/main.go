@@ -4,8 +4,8 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strconv"
 	"sync/atomic"
@@ -21,13 +21,7 @@ func main() {
 	must(keeper.Start())
 	address, path := os.Args[2], os.Args[3]
 	front := must(sockets.Listen(context.Background(), "front", keeper.FrontFD, address))
-	control := must(sockets.ListenUnix("control", keeper.ControlFD, path, func() (*net.UnixListener, error) {
-		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
-		if err == nil {
-			l.SetUnlinkOnClose(false)
-		}
-		return l, err
-	}))
+	control := must(sockets.ListenUnix(context.Background(), "control", keeper.ControlFD, path, func() error { return errors.New("in use") }))
 	ready()
 	for _, l := range []*sockets.Listener{front, control} {
 		fmt.Println(l.Name, l.FD, l.Addr, l.Inherited, unix.Getpid())
