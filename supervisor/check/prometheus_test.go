@@ -148,11 +148,11 @@ func TestEndToEndPrometheus(t *testing.T) {
 	if _, err := side.Restart(ctx); err != nil {
 		t.Fatal(err)
 	}
-	p.scraped(ctx, t, 3) // right after a scrape: one that is under way when the runner dies would fail
 	before, err := side.Status(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.scraped(ctx, t, 3) // so that it dies right after a scrape: one that is under way then would fail
 	if err := Kill.Strike(before.Runner); err != nil {
 		t.Fatal(err)
 	}
@@ -227,6 +227,9 @@ func judgeScrapes(t *testing.T, p *prometheus, complete int64) {
 		if got := p.number(t, test.query); got != test.want {
 			t.Errorf("%s is %v, want %v", test.query, got, test.want)
 		}
+	}
+	if t.Failed() {
+		t.Logf("the longest scrape took %v s", p.number(t, "max_over_time(scrape_duration_seconds[5m])"))
 	}
 	for _, test := range []struct {
 		query string

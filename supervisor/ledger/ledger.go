@@ -35,9 +35,10 @@ const maxBytes = 10 << 20
 // Ledger implements supervisor.Journal. Its methods may be called at the same time; no other process writes its files
 // while it holds the lock.
 type Ledger struct {
-	dir  string
-	half int64 // how large one file may grow
-	log  *slog.Logger
+	dir        string
+	half       int64 // how large one file may grow
+	streamHalf int64 // likewise, of streams
+	log        *slog.Logger
 
 	mu   sync.Mutex         // guards what follows
 	lock *os.File           // locked; nil if and only if file is
@@ -60,7 +61,7 @@ func open(dir string, log *slog.Logger, bound int64) (*Ledger, error) {
 	if !filepath.IsAbs(dir) {
 		return nil, fmt.Errorf("open the ledger: %q is no absolute path", dir)
 	}
-	l := &Ledger{dir: dir, half: bound / 2, log: log}
+	l := &Ledger{dir: dir, half: bound / 2, streamHalf: maxStreamBytes / 2, log: log}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.open(); err != nil {

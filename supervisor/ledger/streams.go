@@ -151,7 +151,7 @@ func (l *Ledger) writeStreams(lines []byte) (err error) {
 			return err
 		}
 	}
-	if whole > 0 && whole+int64(len(lines)) > maxStreamBytes/2 {
+	if whole > 0 && whole+int64(len(lines)) > l.streamHalf {
 		if err := os.Rename(l.path(streamsName), l.path(olderStreamsName)); err != nil {
 			return err
 		}

@@ -136,10 +136,12 @@ func TestAfterATakeOverNoMoreIsKept(t *testing.T) {
 
 func TestTheFilesOfStreamsAreBounded(t *testing.T) {
 	l := opened(t, t.TempDir())
+	const each, most = 50, 256 << 10
+	l.streamHalf = most / 2
 	last := int64(0)
 	for id := range int64(60) {
 		var all []Stream
-		for k := range mostCut {
+		for k := range each {
 			all = append(all, of(id+1, fmt.Sprintf("cut-%d-%d", id, k), "cut", 0))
 		}
 		appendStreams(t, l, all...)
@@ -153,11 +155,11 @@ func TestTheFilesOfStreamsAreBounded(t *testing.T) {
 		}
 		size += info.Size()
 	}
-	if size > maxStreamBytes || size < maxStreamBytes/2 {
-		t.Errorf("%d bytes, want at most %d", size, maxStreamBytes)
+	if size > most || size < most/2 {
+		t.Errorf("%d bytes, want at most %d", size, most)
 	}
 	for _, id := range []int64{last, last - 5} {
-		if all, err := l.StreamsOf(restart(id)); len(all) != mostCut || err != nil {
+		if all, err := l.StreamsOf(restart(id)); len(all) != each || err != nil {
 			t.Errorf("restart %d: %d streams, error %v", id, len(all), err)
 		}
 	}
