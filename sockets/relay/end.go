@@ -86,9 +86,7 @@ func (l *lane) cut(c *conn, cause arena.Cause, why string) {
 		why = causeTexts[cause]
 	}
 	r.Outcome, r.Cause = arena.Cut, cause
-	if restart := l.arena.Mark().Underway(); restart != 0 {
-		c.slot.Story.Restart = restart
-	}
+	l.blameRestart(c)
 	if cause == arena.NoCause { // the client's own doing
 		r.Outcome = arena.ClientGone
 	}
@@ -116,6 +114,13 @@ func (l *lane) cut(c *conn, cause arena.Cause, why string) {
 		r.Set(arena.Reset) // nothing but an RST tells it from the end
 	}
 	l.end(c)
+}
+
+// blameRestart notes the restart under way, if there is one, as what ended the stream.
+func (l *lane) blameRestart(c *conn) {
+	if restart := l.arena.Mark().Underway(); restart != 0 {
+		c.slot.Story.Restart = restart
+	}
 }
 
 // causeTexts are what a client is told.

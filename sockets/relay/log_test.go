@@ -5,6 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -141,6 +144,35 @@ func TestAFloodOfRefusalsIsOneLine(t *testing.T) {
 	wantLine(t, lines, map[string]any{"level": "WARN", "msg": "streams refused", "streams": 7., "codes": "malformed_request 6, worker_unavailable 1"})
 	if again, _ := w.told(); len(again) != 0 {
 		t.Errorf("told twice: %v", again)
+	}
+}
+
+// TestEachCodeIsCounted: a refusal of a code that isn't known would be counted as some other.
+func TestEachCodeIsCounted(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := regexp.MustCompile(`l\.refuse\(c, [^,]+, ("[a-z_]+"|\w+), `)
+	found := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range refused.FindAllStringSubmatch(string(text), -1) {
+			code := strings.Trim(m[1], `"`)
+			if code == "suspectedCode" {
+				code = suspectedCode
+			}
+			found++
+			if arena.RefusalOf(code) == arena.OtherRefusal {
+				t.Errorf("%s refuses with %s, which has no place in arena.Refusal", file, m[1])
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("only %d refusals were found", found)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 type Measures struct {
 	UpBytes, DownBytes int64           // taken from clients, given to clients
 	Busy               []time.Duration // each lane's time spent on events
+	TurnedAway         int64           // connections of addresses that had as many as they may
 	TooLong            int64           // streams with an event too long to be judged
 	Refusals           map[string]int64
 	LogLost            int64 // what was to be told of single streams and found no room
@@ -28,6 +29,7 @@ func (r *Relay) Measures() Measures {
 		c := r.Arena.Counters(i)
 		m.UpBytes += c.UpBytes.Load()
 		m.DownBytes += c.DownBytes.Load()
+		m.TurnedAway += c.TurnedAway.Load()
 		m.TooLong += c.TooLong.Load()
 		if busy := c.Busy.Load(); busy != 0 || i < len(r.lanes) {
 			m.Busy = append(m.Busy, time.Duration(busy))

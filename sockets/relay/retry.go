@@ -199,6 +199,7 @@ func (l *lane) loseAgain(c *conn, of lossOf) {
 // giveUpOn ends a stream whose lives are used up.
 func (l *lane) giveUpOn(c *conn) {
 	c.r.Outcome, c.r.Cause = arena.Cut, arena.Crash
+	l.blameRestart(c)
 	l.answerLost(c, "worker_failed", "the worker failed twice before it answered this request")
 }
 

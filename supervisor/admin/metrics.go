@@ -68,6 +68,8 @@ var families = []family{
 	gauge("keeper", "1 if there is a keeper, 0 if the sidecar does not survive its own death.", func(n *Numbers) float64 { return yes(n.Keeper != 0) }),
 	counter("take_overs_total", "Runners that went on where a dead one had stopped.", func(n *Numbers) int64 { return n.TakeOvers }),
 	counters("runner_deaths_total", "Deaths of runners, by kind.", "kind", func(n *Numbers) map[string]int64 { return n.Deaths }),
+	counter("upgrades_total", "Upgrades in place that were tried.", func(n *Numbers) int64 { return n.Upgrades.Tried }),
+	counter("upgrades_undone_total", "Of them, those after which the old program went on.", func(n *Numbers) int64 { return n.Upgrades.Undone }),
 	counter("take_over_connections_mended_total", "Connections that went on over a take-over.", func(n *Numbers) int64 { return n.TakenOver.Mended }),
 	counter("take_over_connections_lost_total", "Connections that could not be taken over, cut alone.", func(n *Numbers) int64 { return n.TakenOver.Lost }),
 	counter("take_over_connections_poisonous_total", "Connections that were being worked on at three deaths in a row, cut alone.", func(n *Numbers) int64 { return n.TakenOver.Poisoned }),
@@ -84,8 +86,8 @@ var families = []family{
 	gauge("ready", "1 while a new stream will be answered, now or after a hold.", func(n *Numbers) float64 { return yes(n.Ready) }),
 	gauge("halted", "1 after too many crashes: only a person starts the worker again.", func(n *Numbers) float64 { return yes(n.Halted != "") }),
 	gauge("leaving", "1 while the sidecar is about to end.", func(n *Numbers) float64 { return yes(n.Leaving) }),
-	gauge("frozen", "1 while planned and health restarts are frozen.", func(n *Numbers) float64 { return yes(n.Frozen) }),
-	gauge("drained", "1 while a person holds the gate.", func(n *Numbers) float64 { return yes(n.Drained) }),
+	gauge("frozen", "1 while planned and health restarts are frozen.", func(n *Numbers) float64 { return yes(n.Status.Frozen != nil) }),
+	gauge("drained", "1 while a person holds the gate.", func(n *Numbers) float64 { return yes(n.Status.Drained != nil) }),
 	gauge("observing", "1 in mode observe: restarts are decided on and not carried out.", func(n *Numbers) float64 { return yes(n.Mode == "observe") }),
 	{
 		name: "restarts_total", help: "Restarts of the worker that ended, by reason and result.", kind: prometheus.CounterValue, labels: []string{"reason", "result"},
@@ -114,10 +116,38 @@ var families = []family{
 	counter("heartbeats_total", "Comments sent into event streams that were silent.", func(n *Numbers) int64 { return n.Heartbeats }),
 	counter("events_too_long_total", "Event streams with an event too long to be judged.", func(n *Numbers) int64 { return n.TooLong }),
 
+	counters("requests_retried_total", "Requests given to the worker again, by what they had lost.", "lost", func(n *Numbers) map[string]int64 { return n.Retries }),
+	counters("requests_uncopied_total", "Requests that went to the worker without a copy to be given again, by why.", "why", func(n *Numbers) map[string]int64 { return n.Uncopied }),
+	gauge("request_copies_bytes", "Memory that copies of requests take.", func(n *Numbers) float64 { return float64(n.CopyBytes) }),
+	gauge("request_copies_limit_bytes", "How much they may take together.", func(n *Numbers) float64 { return float64(n.CopyLimit) }),
+	gauge("suspects_waiting", "Requests that a life may have died of, waiting to be tried alone.", func(n *Numbers) float64 { return float64(n.Suspects) }),
+	counter("suspects_condemned_total", "Requests that two lives were held to have died of.", func(n *Numbers) int64 { return n.Condemned }),
+	counter("suspects_refused_total", "The same requests, refused when they were sent again.", func(n *Numbers) int64 { return n.SuspectsRefused }),
+	gauge("worker_connections_kept", "Connections to the worker between two requests.", func(n *Numbers) float64 { return float64(n.Kept) }),
+	counter("worker_connections_opened_total", "Connections made to the worker.", func(n *Numbers) int64 { return n.Opened }),
+	counter("worker_connections_reused_total", "Requests that went over a kept connection.", func(n *Numbers) int64 { return n.Reused }),
+
+	{
+		name: "front_connections", help: "Client connections of a front.", kind: prometheus.GaugeValue, labels: []string{"front"},
+		samples: func(n *Numbers, out emit) {
+			for _, f := range n.Fronts {
+				out(float64(f.Connections), f.Listen)
+			}
+		},
+	},
+	{
+		name: "front_streams_open", help: "Open streams of a front.", kind: prometheus.GaugeValue, labels: []string{"front"},
+		samples: func(n *Numbers, out emit) {
+			for _, f := range n.Fronts {
+				out(float64(f.Open), f.Listen)
+			}
+		},
+	},
 	gauge("connections", "Client connections, idle ones included.", func(n *Numbers) float64 { return float64(n.Connections) }),
 	gauge("connections_limit", "How many client connections there may be.", func(n *Numbers) float64 { return float64(n.Slots) }),
 	counter("connections_accepted_total", "Client connections accepted.", func(n *Numbers) int64 { return n.Accepted }),
 	counter("connections_shed_total", "Idle client connections closed to make room.", func(n *Numbers) int64 { return n.Shed }),
+	counter("connections_turned_away_total", "Client connections of addresses that had as many as they may.", func(n *Numbers) int64 { return n.TurnedAway }),
 	counter("accept_pauses_total", "Times that a connection had to wait for want of room or of descriptors.", func(n *Numbers) int64 { return n.Paused }),
 	counters("bytes_total", "Bytes to and from clients.", "direction", func(n *Numbers) map[string]int64 { return n.Bytes }),
 	{

@@ -10,8 +10,6 @@ type Numbers struct {
 	RunnerSince time.Time
 	Phases      []string // all that there are; Status has the one of now
 	Leaving     bool
-	Frozen      bool
-	Drained     bool // a person holds the gate
 
 	Deaths     map[string]int64 // of runners, by kind
 	TakenOver  TakenOver
@@ -19,12 +17,20 @@ type Numbers struct {
 	Would      map[string]int64 // as Status.WouldRestart, with those that are 0
 
 	Accepted, Shed, Paused int64 // connections; those closed for want of room; times that none was accepted
+	TurnedAway             int64 // of addresses that had as many as they may
 	Connections, Slots     int   // open now, and how many there may be
 	Bytes                  map[string]int64
 	Heartbeats, TooLong    int64
 	Refusals               map[string]int64
 	LaneBusy               []time.Duration
 	LogLost                int64
+
+	Retries, Uncopied          map[string]int64 // requests given again, by what was lost; those that can't be, by why
+	CopyBytes, CopyLimit       int64
+	Suspects                   int
+	Condemned, SuspectsRefused int64
+	Kept                       int // connections to the worker
+	Opened, Reused             int64
 
 	HoldWait, QueueWait, FirstByte, TokenGap, Connect Histogram
 

@@ -18,13 +18,16 @@ func (b backend) Numbers() admin.Numbers {
 	measures, account := b.relay.Measures(), b.arena.Account()
 	n := admin.Numbers{
 		Status: status, GoVersion: runtime.Version(), RunnerSince: runnerSince, Phases: phases, Leaving: traffic.Gate.State == gate.Leaving,
-		Frozen: !life.Frozen.Since.IsZero(), Drained: !life.Drained.Since.IsZero(),
 		Deaths: deathsOf(account), RestartsBy: restartsOf(life.Counts), Would: map[string]int64{},
 		Connections: traffic.Connections, Slots: b.arena.Slots(),
 		Accepted: traffic.Counts.Accepted, Shed: traffic.Counts.Shed, Paused: traffic.Counts.Stalled,
 		Heartbeats: traffic.Counts.Heartbeats, TooLong: measures.TooLong, Refusals: measures.Refusals,
 		Bytes:    map[string]int64{"from_clients": measures.UpBytes, "to_clients": measures.DownBytes},
 		LaneBusy: measures.Busy, LogLost: measures.LogLost,
+		TurnedAway: measures.TurnedAway,
+		Retries:    traffic.Counts.Retries, Uncopied: traffic.Counts.Uncopied, CopyBytes: traffic.CopyBytes, CopyLimit: traffic.CopyMost,
+		Suspects: traffic.Suspects, Condemned: traffic.Counts.Condemned, SuspectsRefused: traffic.Counts.SuspectsRefused,
+		Kept: traffic.Kept, Opened: traffic.Counts.Opened, Reused: traffic.Counts.Reused,
 		HoldWait: histogram(measures.Holds), QueueWait: histogram(measures.Queued), FirstByte: histogram(measures.Firsts),
 		TokenGap: histogram(measures.Gaps), Connect: histogram(measures.Connects),
 		ArenaSize: b.arena.Size(), ArenaTouched: b.arena.Touched(),
