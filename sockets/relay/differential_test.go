@@ -42,7 +42,8 @@ func serve(t *testing.T, to kernel.Address) string {
 	}
 	r, err := New(Options{
 		Arena: arena.OnHeap(64), Kernel: kernel.Linux{}, Log: slog.New(slog.DiscardHandler), Fronts: []Front{{FD: fd}}, Lanes: 2,
-		Hold: time.Minute, Heartbeat: 10 * time.Second, Drained: func(int64) {},
+		Hold: time.Minute, Heartbeat: 10 * time.Second, WorkerIdle: 2 * time.Second,
+		Replay: Replay{Paths: []string{"/"}, PerRequest: 1 << 20}, Drained: func(int64) {},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,8 +48,7 @@ func (m *lost) script() {
 		m.tellCrash()
 	case m.died > 0 && m.revived == 0 && m.steps > m.died+30:
 		m.revived = m.steps
-		events, chunks := chat(2)
-		_ = events
+		_, chunks := chat(2)
 		m.answers = map[string]answer{
 			chatPath: {bytes: chatHead + chunks + "0\r\n\r\n"}, "/upload": okAnswer("thank"), "/charge": okAnswer("charged"),
 			"/get": okAnswer("got"), "/late": okAnswer("late"), "/first": okAnswer("first"),
@@ -65,12 +65,12 @@ func (m *lost) whole() error {
 		if err != nil {
 			return fmt.Errorf("client %d: %w", i, err)
 		}
-		got := ""
+		var got strings.Builder
 		for _, a := range answers {
-			got += a.body
+			got.WriteString(a.body)
 		}
-		if got != want {
-			return fmt.Errorf("client %d: got\n%q\nwant\n%q", i, got, want)
+		if got.String() != want {
+			return fmt.Errorf("client %d: got\n%q\nwant\n%q", i, got.String(), want)
 		}
 	}
 	switch {

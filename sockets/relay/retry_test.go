@@ -192,14 +192,15 @@ func TestAThirdConnectionIsNotRisked(t *testing.T) {
 
 func TestABigRequestIsKeptInBlocks(t *testing.T) {
 	body := pattern(5*arena.BlockSize + 777)
-	chunked := "POST /up HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+	var chunked strings.Builder
+	chunked.WriteString("POST /up HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
 	for rest, n := body, 3000; rest != ""; n = n*7%40_001 + 1 {
 		n = min(n, len(rest))
-		chunked += chunk(rest[:n])
+		chunked.WriteString(chunk(rest[:n]))
 		rest = rest[n:]
 	}
 	trailers := "0\r\nX-A: " + pattern(1000) + "\r\nX-B: " + pattern(2000) + "\r\n\r\n"
-	for name, request := range map[string]string{"length": post("/up", body), "chunked": chunked + trailers} {
+	for name, request := range map[string]string{"length": post("/up", body), "chunked": chunked.String() + trailers} {
 		for _, overUnix := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, overUnix), func(t *testing.T) {
 				w := newWorld(t, 7, overUnix)
