@@ -107,7 +107,7 @@ const answerTime = 10 * time.Second // that a sidecar has for an answer, beyond 
 // Status asks for a snapshot.
 func (c *Client) Status(ctx context.Context) (Status, error) {
 	var s Status
-	if err := c.ask(ctx, http.MethodGet, "/v1/status", nil, answerTime, &s); err != nil {
+	if err := c.askAgain(ctx, http.MethodGet, "/v1/status", nil, answerTime, &s); err != nil {
 		return Status{}, fmt.Errorf("ask for status: %w", err)
 	}
 	return s, nil
@@ -120,7 +120,7 @@ func (c *Client) Restart(ctx context.Context, r RestartRequest) (Restart, error)
 		return Restart{}, err
 	}
 	var begun Restart
-	if err := c.ask(ctx, http.MethodPost, "/v1/restart", body, answerTime, &begun); err != nil {
+	if err := c.askAgain(ctx, http.MethodPost, "/v1/restart", body, answerTime, &begun); err != nil {
 		return Restart{}, fmt.Errorf("ask for a restart: %w", err)
 	}
 	return begun, nil

@@ -135,7 +135,7 @@ func (c *Client) History(ctx context.Context, q HistoryQuery) ([]Past, error) {
 	if v := q.values(); len(v) > 0 {
 		path += "?" + v.Encode()
 	}
-	if err := c.ask(ctx, http.MethodGet, path, nil, answerTime, &h); err != nil {
+	if err := c.askAgain(ctx, http.MethodGet, path, nil, answerTime, &h); err != nil {
 		return nil, fmt.Errorf("ask for the history: %w", err)
 	}
 	return h.Restarts, nil

@@ -143,7 +143,7 @@ func (c *Client) Say(ctx context.Context, w Word) (Taken, error) {
 		return Taken{}, err
 	}
 	var taken Taken
-	if err := c.ask(ctx, http.MethodPost, "/v1/"+string(w.Verb), text, answerTime, &taken); err != nil {
+	if err := c.askAgain(ctx, http.MethodPost, "/v1/"+string(w.Verb), text, answerTime, &taken); err != nil {
 		return Taken{}, fmt.Errorf("ask to %s: %w", w.Verb, err)
 	}
 	return taken, nil

@@ -106,7 +106,7 @@ func TestEndToEndCrashGate(t *testing.T) {
 	kills, streams := size(t, "KILLS", 50), size(t, "STREAMS", 256)
 	usual := GateOptions{
 		Streams: streams, Rate: 50, Slow: 6, Plain: 6, Uploads: 6,
-		Deaths: kills, EveryNext: 5, During: kills * 2 / 5, Upgrades: max(2, kills/10), Pause: [2]time.Duration{200 * time.Millisecond, 700 * time.Millisecond},
+		Deaths: kills, EveryNext: 5, During: kills * 2 / 5, Upgrades: max(2, kills/10), Drains: 2, Pause: [2]time.Duration{200 * time.Millisecond, 700 * time.Millisecond},
 	}
 	for _, test := range []struct {
 		name   string
@@ -124,7 +124,7 @@ func TestEndToEndCrashGate(t *testing.T) {
 		}},
 		{"panic", shipped, false, func(o *GateOptions) { o.Death, o.Deaths, o.During = Panic, max(10, kills/5), 5 }},
 		{"freeze", shipped, true, func(o *GateOptions) {
-			o.Death, o.Deaths, o.During, o.EveryNext, o.Streams, o.Upgrades = Freeze, max(3, kills/20), 1, 0, 64, 1
+			o.Death, o.Deaths, o.During, o.EveryNext, o.Streams, o.Upgrades, o.Drains = Freeze, max(3, kills/20), 1, 0, 64, 1, 0
 		}},
 		{"kill, race build", raced, false, func(o *GateOptions) {
 			o.Deaths, o.During, o.Streams, o.Uploads, o.Upgrades = max(10, kills/5), 5, 48, 2, 1

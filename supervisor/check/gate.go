@@ -24,6 +24,7 @@ type GateOptions struct {
 	Deaths    int
 	EveryNext int              // every so many-th death also hits the next runner, in its take-over; 0: never
 	During    int              // how many of the deaths at least happen while the worker is being restarted
+	Drains    int              // how often a person drains; each time sees deaths beside the others
 	Upgrades  int              // in place, spread among the deaths
 	Pause     [2]time.Duration // from one runner's first answer to its death
 
@@ -41,6 +42,7 @@ type GateReport struct {
 	Next     int // successors that died in their take-over
 	During   int // deaths while the worker was being restarted
 	Restarts int // of the worker
+	Drains   int // by a person, with deaths in each
 	Upgrades int // of the sidecar
 	Undone   int // of these, those whose trial a death ended
 
@@ -148,8 +150,13 @@ func (g *gate) deaths(ctx context.Context) error {
 	r := &g.report
 	restarts := (g.opts.During + duringEach - 1) / duringEach
 	calm := (g.opts.Deaths - g.opts.During + restarts) / (restarts + 1) // between two restarts
-	for r.Deaths < g.opts.Deaths {
-		for range min(calm, g.opts.Deaths-r.Deaths) {
+	for r.Deaths < g.opts.Deaths || r.Drains < g.opts.Drains {
+		if r.Drains < g.opts.Drains {
+			if err := g.deathsInDrain(ctx); err != nil {
+				return err
+			}
+		}
+		for range min(calm, max(0, g.opts.Deaths-r.Deaths)) {
 			if err := g.death(ctx, false); err != nil {
 				return err
 			}
@@ -331,8 +338,8 @@ func (r *GateReport) Passed() bool { return len(r.Failures) == 0 }
 
 func (r *GateReport) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "crash gate, %s, %d streams x %g tokens/s: %d runners by %s, and %d of their successors; %d of them during %d restarts of the worker; %d upgrades, %d undone by a death; %s\n",
-		r.Options.Sidecar.workerName(), r.Options.Streams, r.Options.Rate, r.Deaths, r.Options.Death, r.Next, r.During, r.Restarts, r.Upgrades, r.Undone, r.Took.Round(100*time.Millisecond))
+	fmt.Fprintf(&b, "crash gate, %s, %d streams x %g tokens/s: %d runners by %s, and %d of their successors; %d of them during %d restarts of the worker; %d drains by hand; %d upgrades, %d undone by a death; %s\n",
+		r.Options.Sidecar.workerName(), r.Options.Streams, r.Options.Rate, r.Deaths, r.Options.Death, r.Next, r.During, r.Restarts, r.Drains, r.Upgrades, r.Undone, r.Took.Round(100*time.Millisecond))
 	c := r.Counts
 	fmt.Fprintf(&b, "  answers              %s; %d tokens\n", c, c.Tokens)
 	fmt.Fprintf(&b, "  by kind              %s\n", byName(c.Kinds))

@@ -114,6 +114,11 @@ func (l *Load) WaitOpen(ctx context.Context, n int, d time.Duration) (open int, 
 	return open, err
 }
 
+// WaitWaiting waits until at least n streams were asked for and have not begun.
+func (l *Load) WaitWaiting(ctx context.Context, n int) error {
+	return poll(ctx, 5*time.Millisecond, func() (bool, error) { return l.Waiting() >= n, nil })
+}
+
 // WaitBegun waits until no stream that was asked for is still to begin.
 func (l *Load) WaitBegun(ctx context.Context) error {
 	return poll(ctx, 5*time.Millisecond, func() (bool, error) { return l.Waiting() == 0, nil })

@@ -51,7 +51,10 @@ type Status struct {
 		OnTrial   bool   `json:"on_trial"`
 		LastError string `json:"last_error"`
 	} `json:"upgrades"`
-	Phase     string `json:"phase"`
+	Phase   string `json:"phase"`
+	Drained *struct {
+		By string `json:"by"`
+	} `json:"drained"`
 	Life      int64  `json:"life"`
 	Restarts  int64  `json:"restarts"`
 	LastError string `json:"last_error"`

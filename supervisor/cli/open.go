@@ -21,7 +21,11 @@ func newOpen(h config.Host) *cobra.Command {
 		case before.State != "holding":
 			return fmt.Sprintf("the drain is taken back; the gate opens as soon as the worker serves (it is %s)", before.Phase)
 		}
-		return fmt.Sprintf("open: life %d serves, %s go on", before.Life, count(int64(before.Gate.Held), "held stream"))
+		words := fmt.Sprintf("open: life %d serves", before.Life)
+		if before.Gate.Held > 0 {
+			words += ", " + count(int64(before.Gate.Held), "held stream") + " let in"
+		}
+		return words
 	}
 	return s.Command
 }

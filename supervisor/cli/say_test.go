@@ -48,7 +48,7 @@ func TestWordsSayWhatTheyDo(t *testing.T) {
 			line: "drain", before: drained(1, 2), taken: already,
 			want: "drained already: 1 stream open, the oldest for 41 s, 2 held (each for at most 17m00s)\n",
 		},
-		{line: "open", before: drained(0, 12), want: "open: life 3 serves, 12 held streams go on\n"},
+		{line: "open", before: drained(0, 12), want: "open: life 3 serves, 12 held streams let in\n"},
 		{line: "open", before: inService(), taken: already, want: "it was not drained; nothing has changed\n"},
 		{
 			line: "open", before: like(func(s *admin.Status) { s.Phase, s.State, s.Drained = "starting", "warming", &admin.Standing{} }),

@@ -112,7 +112,7 @@ func headline(s admin.Status, sidecar string, now time.Time) (mood, string) {
 	case s.Phase == "serving" && s.Gate.State == "open" && len(s.Health.Warnings) > 0:
 		return waiting, fmt.Sprintf("life %d serves, but %s", s.Life, s.Health.Warnings[0].Title)
 	case s.Phase == "serving" && s.Gate.State == "open":
-		return well, fmt.Sprintf("all is well, life %d serves", s.Life)
+		return well, fmt.Sprintf("all is well, life %d serves%s", s.Life, caution(s))
 	case s.Phase == "draining":
 		return waiting, fmt.Sprintf("restarting; life %d has %s to end, %s", s.Life, count(int64(s.Gate.InFlight), "stream"), held)
 	case s.Phase == "stopping" || s.Phase == "reclaiming":
@@ -185,7 +185,7 @@ func restartWords(s admin.Status) string {
 	if how := outcomesWords(s.RestartOutcomes); how != "" {
 		words += " (" + how + ")"
 	}
-	if s.Worker.Driver == "none" || s.Phase != "serving" {
+	if s.Worker.Driver == "none" || s.Phase != "serving" || s.Frozen != nil {
 		return words
 	}
 	return words + "; one now would hold new streams for about " + spanMS(s.Ahead.WaitMS)
@@ -216,6 +216,17 @@ func upgradeWords(u admin.Upgrades) string {
 		words += ", on trial for another " + spanMS(u.TrialLeftMS)
 	}
 	return words
+}
+
+// caution is what a person should know before touching a sidecar that is well.
+func caution(s admin.Status) string {
+	switch {
+	case s.Frozen != nil:
+		return ", FROZEN by " + s.Frozen.By
+	case s.Mode == "observe":
+		return ", mode observe"
+	}
+	return ""
 }
 
 // modeWords tells of mode observe, and of what was decided on and withheld.

@@ -107,6 +107,10 @@ func TestHeadlines(t *testing.T) {
 			s.Phase, s.Worker.NextStart, s.Gate = "down", threeAM.Add(4*time.Second), admin.Gate{State: "holding", Held: 1}
 		}, broken, "no worker serves, the next is started in 4 s, 1 stream held"},
 		{func(s *admin.Status) { s.Phase, s.Gate = "down", admin.Gate{State: "holding", Held: 2} }, broken, "no worker serves (down), 2 streams held"},
+		{func(s *admin.Status) { s.Mode = "observe" }, well, "all is well, life 3 serves, mode observe"},
+		{func(s *admin.Status) {
+			s.Frozen = &admin.Frozen{Standing: admin.Standing{By: "uid 0"}}
+		}, well, "all is well, life 3 serves, FROZEN by uid 0"},
 		{func(s *admin.Status) {
 			s.Phase, s.State, s.Gate = "draining", "holding", admin.Gate{State: "holding", InFlight: 3, Held: 5}
 			s.Drained = &admin.Standing{Since: threeAM.Add(-12 * time.Minute), By: "uid 0"}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"time"
 
 	"autoglm-sidecar/supervisor"
 	"autoglm-sidecar/supervisor/admin"
@@ -48,7 +49,7 @@ func past(r supervisor.Restart) admin.Past {
 		LongestGapMS: r.LongestGap.Milliseconds(), Cut: r.Cut, Refused: r.Refused,
 	}
 	for phase, d := range r.Spent {
-		if d != 0 {
+		if d >= time.Millisecond {
 			p.PhasesMS[supervisor.Phase(phase).String()] = d.Milliseconds()
 		}
 	}

@@ -40,7 +40,7 @@ func TestEndToEndDemo(t *testing.T) {
 		t.Fatalf("demo --json: %v\n%s", err, out)
 	}
 	t.Log(r.line())
-	if !r.Passed || r.Streams != r.Completed || r.Restarts != 4 || r.SidecarKills != 2 || r.Upgrades != 1 || len(r.Steps) != 7 {
+	if !r.Passed || r.Streams != r.Completed || r.Restarts != 4 || r.SidecarKills != 2 || r.Upgrades != 1 || len(r.Steps) != 8 {
 		t.Errorf("want all answers whole, 4 restarts, 2 kills, 1 upgrade, 7 steps; got %+v", r)
 	}
 	for _, s := range r.Steps[1:6] {

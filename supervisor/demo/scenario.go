@@ -94,6 +94,7 @@ func (s *scenario) steps(ctx context.Context) error {
 		{"restart asked during a restart", s.restartTwice},
 		{"kill -9 during a restart", s.killInRestart},
 		{"upgrade in place", s.upgrade},
+		{"drain and open by hand", s.drain},
 		{"worker killed while idle", s.killIdleWorker},
 	} {
 		s.show.begin(step.name, s.live)
@@ -265,6 +266,32 @@ func (s *scenario) beginRestart(ctx context.Context) (<-chan ended, error) {
 		return nil, fmt.Errorf("wait for the restart to begin: %w", err)
 	}
 	return done, nil
+}
+
+// drain holds the gate until somebody waits there, and opens it: the worker notices nothing.
+func (s *scenario) drain(ctx context.Context, step *Step) error {
+	before, err := s.side.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.side.Say(ctx, "drain"); err != nil {
+		return err
+	}
+	if err := s.load.WaitWaiting(ctx, max(1, s.need/15)); err != nil {
+		return fmt.Errorf("wait until streams are held: %w", err)
+	}
+	held, err := s.side.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.side.Say(ctx, "open"); err != nil {
+		return err
+	}
+	if held.Drained == nil || held.Worker.PID != before.Worker.PID || held.Life != before.Life {
+		return fmt.Errorf("drained: %v, worker %d, life %d; before: worker %d, life %d", held.Drained != nil, held.Worker.PID, held.Life, before.Worker.PID, before.Life)
+	}
+	step.What = fmt.Sprintf("who came was held, worker %d stayed", held.Worker.PID)
+	return nil
 }
 
 // killIdleWorker ends the worker when no stream is open; those that come then are held until it is back.
