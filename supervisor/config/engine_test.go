@@ -107,16 +107,22 @@ func TestTheWorkersEnvironment(t *testing.T) {
 		{"nothing said", Run{}, ours[:5], []string{"PATH=/bin", "HOME=/root", "USER=root", "XDG_RUNTIME_DIR=/run/user/0", "GRPC_KEEPALIVE_TIME_MS=10000"}},
 		{"what we have comes before what is usual", Run{}, ours[6:], []string{"GRPC_KEEPALIVE_TIME_MS=5"}},
 		{
-			"what was said comes before all", Run{Environment: map[string]string{"A": "said", "GRPC_KEEPALIVE_TIME_MS": "1", "CUDA_MEMORY_LIMIT": "1g"}, MemoryShare: 0.5},
-			ours[5:], []string{"A=said", "CUDA_MEMORY_LIMIT=1g", "GRPC_KEEPALIVE_TIME_MS=1"},
+			"what was said comes before all",
+			Run{Environment: map[string]string{"A": "said", "GRPC_KEEPALIVE_TIME_MS": "1", "CUDA_MEMORY_LIMIT": "1g"}, MemoryShare: 0.5},
+			ours[5:],
+			[]string{"A=said", "CUDA_MEMORY_LIMIT=1g", "GRPC_KEEPALIVE_TIME_MS=1"},
 		},
 		{
-			"another user has another home", Run{User: Account{Name: "u", Home: "/home/u"}},
-			ours[:5], []string{"PATH=/bin", "GRPC_KEEPALIVE_TIME_MS=10000", "HOME=/home/u", "LOGNAME=u", "USER=u"},
+			"another user has another home",
+			Run{User: Account{Name: "u", Home: "/home/u"}},
+			ours[:5],
+			[]string{"PATH=/bin", "GRPC_KEEPALIVE_TIME_MS=10000", "HOME=/home/u", "LOGNAME=u", "USER=u"},
 		},
 		{
-			"unless that was said", Run{User: Account{Name: "u", Home: "/home/u"}, Environment: map[string]string{"HOME": "/h"}},
-			ours[:1], []string{"PATH=/bin", "GRPC_KEEPALIVE_TIME_MS=10000", "LOGNAME=u", "USER=u", "HOME=/h"},
+			"unless that was said",
+			Run{User: Account{Name: "u", Home: "/home/u"}, Environment: map[string]string{"HOME": "/h"}},
+			ours[:1],
+			[]string{"PATH=/bin", "GRPC_KEEPALIVE_TIME_MS=10000", "LOGNAME=u", "USER=u", "HOME=/h"},
 		},
 	} {
 		if got := c.run.WorkerEnvironment(c.ours); !slices.Equal(got, c.want) {
