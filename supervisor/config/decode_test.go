@@ -261,5 +261,6 @@ func dump(r Run) string {
 	if len(r.Command) == 0 {
 		r.Command = nil
 	}
-	return fmt.Sprintf("%+v", r)
+	r.Pulse.Probes = r.PulseProbes() // what nobody said is said once it was shown
+	return fmt.Sprintf("%#v", r)
 }

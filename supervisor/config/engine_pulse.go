@@ -9,13 +9,13 @@ import (
 // witnessPath is where a worker is asked for a token if nothing was said. vLLM, SGLang and llama.cpp all have it.
 const witnessPath = "/v1/completions"
 
-// String names a probe as people see it, as in http:/health.
+// String names a probe as people see it, as in http:/health. Of a command it shows no secret.
 func (p PulseProbe) String() string {
 	switch {
 	case p.Path != "":
 		return p.Kind + ":" + p.Path
 	case len(p.Command) > 0:
-		return p.Kind + ":" + strings.Join(p.Command, " ")
+		return p.Kind + ":" + strings.Join(RedactCommand(p.Command), " ")
 	}
 	return p.Kind
 }

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -27,6 +28,8 @@ func (s Settings) show(r Run, preset []string) Shown {
 	filled := s.Upstream == "" && r.Upstream != (Address{})
 	s.Engine, s.Fronts, s.Control, s.State = r.Engine, r.Fronts, r.Control, r.State
 	s.Hold, s.Probe, s.Command = shortSpan(r.Hold), r.Probe.String(), r.Command
+	asked := len(s.Pulse.Probes) > 0
+	s.Pulse.Probes = r.PulseProbes()
 	if r.Upstream != (Address{}) {
 		s.Upstream = r.Upstream.String()
 	}
@@ -36,6 +39,8 @@ func (s Settings) show(r Run, preset []string) Shown {
 		switch {
 		case slices.Contains(preset, path):
 			origin = fmt.Sprintf("default of engine %s", r.Engine)
+		case !asked && strings.HasPrefix(path, "pulse.probes"):
+			origin = fmt.Sprintf("default of engine %s: as it is seen to be ready", r.Engine)
 		case path == "engine" && guessed:
 			origin = "default: as the command looks"
 		case path == "worker.upstream" && filled:
