@@ -30,8 +30,9 @@ func ProbeKindOf(name string) (ProbeKind, bool) {
 
 // Pulse is what the judge of the worker's health has seen so far, by any runner. Written by the daemon's pulse alone.
 type Pulse struct {
-	Passed, Failed, Skipped [ProbeKinds]atomic.Int64 // questions, by the kind of probe
-	Refused                 atomic.Int64             // connections that the worker didn't take
+	Passed, Failed, Skipped [ProbeKinds]atomic.Int64          // questions, by the kind of probe
+	Took                    [ProbeKinds]Histogram[FirstScale] // how long their answers took, time-outs included
+	Refused                 atomic.Int64                      // connections that the worker didn't take
 
 	// Verdicts against a life, whether or not a restart came of them, and those that were no verdict because streams
 	// got bytes.

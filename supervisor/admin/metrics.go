@@ -20,13 +20,16 @@ const prefix = "autoglm_sidecar_"
 // emit gives one sample of a family, with the values of its labels.
 type emit func(value float64, labels ...string)
 
+// emitTimes gives one histogram of a family, likewise.
+type emitTimes func(h Histogram, labels ...string)
+
 // family is what one name means. Either samples or times is set.
 type family struct {
 	name, help string
 	kind       prometheus.ValueType
 	labels     []string
 	samples    func(*Numbers, emit)
-	times      func(*Numbers) Histogram
+	times      func(*Numbers, emitTimes)
 }
 
 func gauge(name, help string, value func(*Numbers) float64) family {
@@ -47,7 +50,7 @@ func counters(name, help, label string, values func(*Numbers) map[string]int64) 
 }
 
 func histogram(name, help string, times func(*Numbers) Histogram) family {
-	return family{name: name, help: help, times: times}
+	return family{name: name, help: help, times: func(n *Numbers, out emitTimes) { out(times(n)) }}
 }
 
 func yes(b bool) float64 {
@@ -98,6 +101,35 @@ var families = []family{
 		},
 	},
 	counters("would_restart_total", "Restarts that were decided on and withheld, by reason.", "reason", func(n *Numbers) map[string]int64 { return n.Would }),
+	{
+		name: "health", help: "1 for what is thought of the worker that serves, 0 for the others; all 0: none is judged now.",
+		kind: prometheus.GaugeValue, labels: []string{"verdict"},
+		samples: func(n *Numbers, out emit) {
+			for _, verdict := range n.Verdicts {
+				out(yes(verdict == n.Health.Verdict), verdict)
+			}
+		},
+	},
+	counters("condemnations_total", "Verdicts against a life, by what they say of it, whether or not a restart came of them.", "verdict", func(n *Numbers) map[string]int64 { return n.Condemnations }),
+	counter("vetoes_total", "Verdicts that were none, since streams got bytes.", func(n *Numbers) int64 { return n.Vetoed }),
+	{
+		name: "probes_total", help: "Questions to the worker, by their kind and what came of them.", kind: prometheus.CounterValue, labels: []string{"probe", "result"},
+		samples: func(n *Numbers, out emit) {
+			for _, p := range n.Probes {
+				out(float64(p.Passed), p.Kind, "passed")
+				out(float64(p.Failed), p.Kind, "failed")
+				out(float64(p.Skipped), p.Kind, "skipped")
+			}
+		},
+	},
+	{
+		name: "probe_duration_seconds", help: "How long the answers to questions took, those that came too late included.", labels: []string{"probe"},
+		times: func(n *Numbers, out emitTimes) {
+			for _, p := range n.Probes {
+				out(p.Took, p.Kind)
+			}
+		},
+	},
 	gauge("worker_start_seconds", "How long the last start took, from the launch until it served; 0: none has.", func(n *Numbers) float64 { return float64(n.Ahead.StartMS) / 1e3 }),
 
 	counters("streams_total", "Streams that ended, by outcome.", "outcome", func(n *Numbers) map[string]int64 { return n.Streams.Outcomes }),
@@ -193,7 +225,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	n := c.numbers()
 	for i, f := range families {
 		if f.times != nil {
-			out <- f.times(&n).metric(c.descs[i])
+			f.times(&n, func(h Histogram, labels ...string) { out <- h.metric(c.descs[i], labels) })
 			continue
 		}
 		f.samples(&n, func(v float64, labels ...string) {
@@ -202,7 +234,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-func (h Histogram) metric(d *prometheus.Desc) prometheus.Metric {
+func (h Histogram) metric(d *prometheus.Desc, labels []string) prometheus.Metric {
 	upTo := make(map[float64]uint64, len(h.Bounds))
 	var n uint64
 	for i, bound := range h.Bounds {
@@ -212,7 +244,7 @@ func (h Histogram) metric(d *prometheus.Desc) prometheus.Metric {
 	if len(h.Counts) > 0 {
 		n += uint64(h.Counts[len(h.Counts)-1])
 	}
-	return prometheus.MustNewConstHistogram(d, n, h.Sum.Seconds(), upTo)
+	return prometheus.MustNewConstHistogram(d, n, h.Sum.Seconds(), upTo, labels...)
 }
 
 // mostScrapes is how many scrapes may be under way at once; one takes a millisecond.

@@ -26,6 +26,7 @@ func someNumbers() (Status, Numbers) {
 			GoVersion: "go1.26", Phases: []string{"down", "serving"}, Deaths: map[string]int64{"killed": 3},
 			RestartsBy: []RestartCount{{"operator", "done", 2}}, Would: map[string]int64{"hung": 1},
 			Bytes: map[string]int64{"to_clients": 1 << 40}, Refusals: map[string]int64{"malformed_request": 1},
+			Verdicts: []string{"well", "sick"}, Condemnations: map[string]int64{"sick": 1}, Probes: []ProbeCount{{Kind: "http", Passed: 5, Took: h}},
 			Retries: map[string]int64{"crash": 1}, Uncopied: map[string]int64{"budget": 1},
 			LaneBusy: []time.Duration{time.Second, 2 * time.Second},
 			HoldWait: h, QueueWait: h, FirstByte: h, TokenGap: h, Connect: h,
@@ -78,6 +79,8 @@ func TestAScrapeShowsTheNumbers(t *testing.T) {
 		`autoglm_sidecar_token_gap_seconds_bucket{le="0.001"} 3`,
 		`autoglm_sidecar_token_gap_seconds_bucket{le="1"} 5`,
 		`autoglm_sidecar_token_gap_seconds_bucket{le="+Inf"} 6`,
+		`autoglm_sidecar_probes_total{probe="http",result="passed"} 5`,
+		`autoglm_sidecar_probe_duration_seconds_count{probe="http"} 6`,
 		`autoglm_sidecar_token_gap_seconds_sum 5`,
 		`autoglm_sidecar_token_gap_seconds_count 6`,
 		`autoglm_sidecar_lane_busy_seconds_total{lane="1"} 2`,
@@ -148,7 +151,7 @@ func TestEachFamilyIsExplained(t *testing.T) {
 	}
 	for line := range strings.Lines(string(page)) {
 		for _, name := range named.FindAllStringSubmatch(line, -1) {
-			if name := name[1] + name[2]; !there[name] {
+			if name := strings.TrimPrefix(name[1]+name[2], prefix); !there[name] {
 				t.Errorf("docs/metrics.md has %s, which isn't there", name)
 			}
 		}
@@ -159,7 +162,7 @@ func TestScrapesHaveNoLabelOfAClients(t *testing.T) {
 	for _, f := range families {
 		for _, label := range f.labels {
 			switch label {
-			case "version", "goversion", "kind", "phase", "reason", "result", "outcome", "cause", "code", "direction", "lane", "lost", "why", "front":
+			case "version", "goversion", "kind", "phase", "reason", "result", "outcome", "cause", "code", "direction", "lane", "lost", "why", "front", "verdict", "probe":
 			default:
 				t.Errorf("%s has the label %s: does it have few values, none of which a client chooses? Then list it here", f.name, label)
 			}

@@ -16,6 +16,11 @@ type Numbers struct {
 	RestartsBy []RestartCount
 	Would      map[string]int64 // as Status.WouldRestart, with those that are 0
 
+	Verdicts      []string         // all that there are; Status has the one of now
+	Condemnations map[string]int64 // by verdict
+	Vetoed        int64
+	Probes        []ProbeCount
+
 	Accepted, Shed, Paused int64 // connections; those closed for want of room; times that none was accepted
 	TurnedAway             int64 // of addresses that had as many as they may
 	Connections, Slots     int   // open now, and how many there may be
@@ -42,6 +47,13 @@ type Numbers struct {
 type RestartCount struct {
 	Reason, Result string
 	Restarts       int64
+}
+
+// ProbeCount is what came of the questions of one kind.
+type ProbeCount struct {
+	Kind                    string
+	Passed, Failed, Skipped int64
+	Took                    Histogram
 }
 
 // TakenOver is what take-overs found.

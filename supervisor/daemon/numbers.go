@@ -15,10 +15,12 @@ import (
 // Numbers implements admin.Backend.
 func (b backend) Numbers() admin.Numbers {
 	status, life, traffic := b.snapshot()
-	measures, account := b.relay.Measures(), b.arena.Account()
+	measures, account, pulse := b.relay.Measures(), b.arena.Account(), b.arena.Pulse()
 	n := admin.Numbers{
 		Status: status, GoVersion: runtime.Version(), RunnerSince: runnerSince, Phases: phases, Leaving: traffic.Gate.State == gate.Leaving,
 		Deaths: deathsOf(account), RestartsBy: restartsOf(life.Counts), Would: map[string]int64{},
+		Verdicts: verdicts, Condemnations: map[string]int64{health.Sick.String(): pulse.Sick.Load(), health.Stuck.String(): pulse.Hung.Load()},
+		Vetoed: pulse.Vetoed.Load(), Probes: probesOf(pulse),
 		Connections: traffic.Connections, Slots: b.arena.Slots(),
 		Accepted: traffic.Counts.Accepted, Shed: traffic.Counts.Shed, Paused: traffic.Counts.Stalled,
 		Heartbeats: traffic.Counts.Heartbeats, TooLong: measures.TooLong, Refusals: measures.Refusals,
@@ -59,6 +61,20 @@ var reasons = func() (all []health.Reason) {
 	}
 	return all
 }()
+
+// verdicts are all that may be thought of a worker.
+var verdicts = []string{health.Well.String(), health.Degraded.String(), health.Sick.String(), health.Stuck.String()}
+
+func probesOf(p *arena.Pulse) (all []admin.ProbeCount) {
+	for kind := range arena.ProbeKinds {
+		var took arena.Distribution
+		p.Took[kind].AddTo(&took)
+		all = append(all, admin.ProbeCount{
+			Kind: kind.String(), Passed: p.Passed[kind].Load(), Failed: p.Failed[kind].Load(), Skipped: p.Skipped[kind].Load(), Took: histogram(took),
+		})
+	}
+	return all
+}
 
 // results are all that a restart can have.
 var results = []supervisor.Result{supervisor.Done, supervisor.Postponed, supervisor.GivenUp, supervisor.Overtaken}

@@ -185,6 +185,7 @@ func (p *pulse) put(ctx context.Context, out *sync.WaitGroup, q questions, first
 		Ask: p.ask(q.PulseProbe, p.attending.status), First: first, Interval: q.Interval, Timeout: q.Timeout, Jitter: q.Jitter,
 		Random: rand.Float64,
 		Report: func(r probe.Result) {
+			p.count.Took[q.kind].Observe(int64(r.Took))
 			if r.Err == nil {
 				p.count.Passed[q.kind].Add(1)
 			} else {
