@@ -92,7 +92,7 @@ func (r *Record) bounded(n *Noted) bool {
 	for _, v := range [...]int64{
 		r.Up.InBase, r.Up.Judged, r.Up.OutBase, r.Up.Safe, r.Up.Out,
 		r.Down.InBase, r.Down.Judged, r.Down.OutBase + OutSize, r.Down.Safe, r.Down.Out, // OutBase: see NearSize
-		n.UpTaken, n.UpGiven, n.DownTaken, n.DownGiven, n.UpPiped, n.DownPiped, r.HeadAt, r.LostOn, r.Kept, r.GivenFrom,
+		n.UpTaken, n.UpGiven, n.DownTaken, n.DownGiven, n.UpPiped, n.DownPiped, r.HeadAt, r.LostOn, r.Kept, r.GivenFrom, r.Wish.Read,
 	} {
 		if v < 0 || v >= farthest {
 			return false
@@ -130,6 +130,9 @@ func (h *Half) writes(given int64) bool {
 // stage: the phase agrees with how far the stream has come.
 func (r *Record) stage(n *Noted) bool {
 	begun := r.Has(AnswerBegun)
+	if r.Has(EarlyAnswer) && (r.Framing != http1.FramingChunked || r.Has(KeepAlive)) {
+		return false
+	}
 	if !begun && r.Flags&(EventStream|Judged|Opaque|LastChunkDown) != 0 {
 		return false
 	}

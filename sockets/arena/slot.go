@@ -46,6 +46,7 @@ const (
 	WorkerKeeps                    // the worker's connection goes on after this answer
 	Reused                         // the worker's connection carried other streams before
 	Fresh                          // a connection that was kept has failed this stream: the next one is to be new
+	EarlyAnswer                    // the answer was begun while the request waited, and not by the worker
 	flags                          // beyond all of them
 )
 
@@ -97,6 +98,7 @@ type Record struct {
 	Answer   http1.Body
 	Events   sse.Scanner
 	Dialect  openai.State
+	Wish     openai.Wish // of a request that waits: whether it asks for an event stream
 }
 
 // Has says whether f is set.

@@ -20,6 +20,7 @@ const (
 	fieldTE
 	fieldUpgrade
 	fieldExpect
+	fieldOrigin
 	fieldRequestID
 	fieldContentType
 	fieldContentEncoding
@@ -49,6 +50,7 @@ var fieldRules = [...]uint8{
 	fieldTE:               notTrailer,
 	fieldUpgrade:          notTrailer,
 	fieldExpect:           notTrailer,
+	fieldOrigin:           notNamed | notTrailer,
 	fieldRequestID:        0,
 	fieldContentType:      notNamed | notTrailer,
 	fieldContentEncoding:  notNamed | notTrailer,
@@ -67,7 +69,7 @@ var knownFields = [20][]struct {
 }{
 	2:  {{"te", fieldTE}},
 	4:  {{"host", fieldHost}},
-	6:  {{"expect", fieldExpect}, {"cookie", fieldCredentials}},
+	6:  {{"expect", fieldExpect}, {"cookie", fieldCredentials}, {"origin", fieldOrigin}},
 	7:  {{"trailer", fieldTrailer}, {"upgrade", fieldUpgrade}},
 	9:  {{"forwarded", fieldForwarded}},
 	10: {{"connection", fieldConnection}, {"keep-alive", fieldKeepAlive}, {"set-cookie", fieldCredentials}},

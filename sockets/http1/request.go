@@ -18,6 +18,7 @@ type Request struct {
 	KeepAlive      bool    // the client keeps its connection for another request
 	ExpectContinue bool    // the client waits for a 100 (Continue) before it sends its body
 	Upgrade        bool    // the client offers another protocol
+	Origin         bool    // there is an Origin field: it came from a page in a browser
 
 	authority Span // of an absolute-form target or of CONNECT
 	marks     marks
@@ -54,6 +55,8 @@ func ParseRequest(head []byte, r *Request) *Malformed {
 			}
 			expects = true
 			f.marks.drop.add(n)
+		case fieldOrigin:
+			r.Origin = true
 		default:
 			if bad := f.take(head, n, l, r.Minor); bad != nil {
 				return bad

@@ -46,20 +46,30 @@ func ErrorMessage(event []byte) string {
 			text = value
 		}
 	}
+	return BodyMessage(text)
+}
+
+// BodyMessage returns what a worker says in an error's body: {"error": {"message": ...}} as of OpenAI's API, {"message": ...}
+// of older vLLMs, or FastAPI's {"detail": ...}. It is empty if the body has no words.
+func BodyMessage(body []byte) string {
 	var said struct {
 		Error   json.RawMessage `json:"error"`
 		Message string          `json:"message"`
+		Detail  json.RawMessage `json:"detail"`
 	}
-	if json.Unmarshal(text, &said) != nil {
+	if json.Unmarshal(body, &said) != nil {
 		return ""
 	}
 	message := said.Message
+	if message == "" && len(said.Error) == 0 {
+		_ = json.Unmarshal(said.Detail, &message) // where it is no string it has no words
+	}
 	var inner struct {
 		Message string `json:"message"`
 	}
 	if json.Unmarshal(said.Error, &inner) == nil && inner.Message != "" {
 		message = inner.Message
-	} else if message == "" && json.Unmarshal(said.Error, &message) != nil {
+	} else if message == "" && len(said.Error) > 0 && json.Unmarshal(said.Error, &message) != nil {
 		return ""
 	}
 	if len(message) > maxMessage {

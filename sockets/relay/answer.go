@@ -162,9 +162,12 @@ func (l *lane) answerHead(c *conn) bool {
 		return true
 	}
 	r, q := &c.r, &l.response
+	if q.Status >= 200 && r.Has(arena.EarlyAnswer) {
+		return l.splice(c, end, in[end:])
+	}
 	r.Down.Judged += int64(end)
 	if q.Status < 200 {
-		if q.Status != 100 && r.Minor >= 1 { // 100 is ours to say
+		if q.Status != 100 && r.Minor >= 1 && !r.Has(arena.EarlyAnswer) { // 100 is ours to say
 			c.sayHead(in[:end], q, http1.ResponseEdit{RequestID: c.slot.ID.Value(), ClientMinor: r.Minor})
 			r.Down.Safe = r.Down.Out
 		}

@@ -37,6 +37,8 @@ type conn struct {
 	asked     bool       // and it was
 	counted   bool       // among the connections of that address
 	patience  patience
+	ahead     ahead
+	bodyEnd   int64 // of the request, while it is read ahead
 	scanned   int   // bytes of the head, or of the answer's, that were looked at
 	since     int64 // when the phase began
 	lastSent  int64 // when the client was last given something

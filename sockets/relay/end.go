@@ -63,6 +63,9 @@ func (l *lane) end(c *conn) {
 // workerEnded: the worker has sent its FIN.
 func (l *lane) workerEnded(c *conn) {
 	c.workerIn = false
+	if l.spliceEnded(c) {
+		return
+	}
 	if !c.r.Has(arena.AnswerBegun) || !c.r.Answer.AtClose() || c.lifeGone {
 		l.workerLost(c, arena.Crash, "the worker closed its connection before the end of its answer")
 		return
@@ -146,6 +149,10 @@ func (l *lane) refuse(c *conn, status int, code, why string) {
 // answerError appends a whole answer of ours. A 503 may be tried again: the request may go to another sidecar. What two
 // lives were lost with may not. Of all else the client knows best what a second time would do.
 func (l *lane) answerError(c *conn, status int, code, why string) {
+	if c.early() {
+		l.sayEarlyError(c, code, why)
+		return
+	}
 	l.scratch = openai.AppendErrorBody(l.scratch[:0], code, why)
 	c.r.Status = int32(status)
 	c.r.Down.Out = c.r.Down.Safe

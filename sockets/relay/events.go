@@ -163,7 +163,7 @@ func (c *conn) judge(event []byte) arena.Cause {
 func (l *lane) heartbeat(c *conn) {
 	r := &c.r
 	c.lastBeat = l.now
-	if r.Down.Safe != r.Down.Out || c.toClient() > 0 || !r.Has(arena.AnswerBegun) || r.Has(arena.LastChunkDown) {
+	if r.Down.Safe != r.Down.Out || c.toClient() > 0 || !r.Has(arena.AnswerBegun|arena.EarlyAnswer) || r.Has(arena.LastChunkDown) {
 		return
 	}
 	c.rewindDown()

@@ -3,6 +3,7 @@ package relay
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"autoglm-sidecar/sockets/arena"
 	"autoglm-sidecar/sockets/http1"
@@ -18,6 +19,8 @@ type Front struct {
 
 	Forwarded http1.Forwarded // how the worker learns of its clients' addresses
 	Trusted   []netip.Prefix  // proxies, whose word about that is added to
+	// EarlyAfter is how long a request for an event stream waits before its answer is begun without the worker; 0: never.
+	EarlyAfter time.Duration
 }
 
 // trusts: what a client from there says of where its requests come from is believed.

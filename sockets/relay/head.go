@@ -59,7 +59,11 @@ func (l *lane) readHead(c *conn) bool {
 // ended, it ends the connection.
 func (l *lane) readClient(c *conn, limit int) bool {
 	h, taken := &c.r.Up, c.slot.Noted.UpTaken
-	l.makeRoom(c, h.Judged)
+	if c.r.Phase == arena.Held {
+		l.makeRoom(c, taken) // all of it goes to the copy
+	} else {
+		l.makeRoom(c, h.Judged)
+	}
 	free := c.areas.UpIn[taken-h.InBase:]
 	if len(free) == 0 {
 		if c.r.Phase == arena.Head {
@@ -103,8 +107,9 @@ func (l *lane) arrive(c *conn) {
 	r.Arrived, r.Life, r.Flags, r.Outcome, r.Cause, r.Status = l.now, 0, 0, arena.Pending, arena.NoCause, 0
 	r.HeadAt, r.HeadLen, r.Minor, r.Method, r.Kind = r.Up.Judged, 0, 1, http1.MethodOther, openai.Unknown
 	r.Lives, r.Crashes, r.LostOn, r.Kept = 0, 0, 0, 0
+	r.Wish, c.ahead = openai.Wish{}, aheadLater
 	c.retries = 0
-	c.patience = patience{credit: int64(l.relay.Limits.BodyGrace)}
+	c.patience = patience{credit: l.relay.Limits.grace()}
 	c.slot.Story = arena.Story{GivenAt: c.slot.Noted.DownGiven}
 	l.name(c, nil)
 }

@@ -211,7 +211,7 @@ func (l *lane) advance(c *conn) {
 		case arena.Head:
 			goOn = l.readHead(c)
 		case arena.Held:
-			goOn = false
+			goOn = l.whileHeld(c)
 		case arena.Relay:
 			goOn = l.relayBoth(c)
 		case arena.Flush:
@@ -228,6 +228,15 @@ func (l *lane) advance(c *conn) {
 	l.observe(c)
 	l.watch(c)
 	l.schedule(c)
+}
+
+// whileHeld does what can be done for a stream that waits. It says whether the phase has changed.
+func (l *lane) whileHeld(c *conn) bool {
+	l.readAhead(c)
+	if c.r.Phase == arena.Held && c.r.Has(arena.EarlyAnswer) {
+		l.sendAnswer(c)
+	}
+	return c.r.Phase != arena.Held
 }
 
 // relayBoth moves the request and the answer. The request goes first: an answer may need it.
@@ -254,6 +263,9 @@ func (l *lane) watch(c *conn) {
 		client = loop.Readable | loop.PeerEnded
 	case arena.Held:
 		client = loop.PeerEnded
+		if c.ahead == aheadReading {
+			client |= loop.Readable
+		}
 	case arena.Relay:
 		client = loop.PeerEnded
 		if l.wantsRequest(c) {
@@ -386,7 +398,7 @@ func (l *lane) attach(i int32) *conn {
 		heardAt: l.now,
 	}
 	c.spoken = hadSpoken(&c.r)
-	c.patience.credit = int64(l.relay.Limits.BodyGrace)
+	c.patience.credit = l.relay.Limits.grace()
 	l.conns[i] = c
 	l.join(c)
 	return c

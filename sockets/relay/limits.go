@@ -23,6 +23,12 @@ type Limits struct {
 	Idle       time.Duration // of a connection between two requests, or before the first
 }
 
+// leastGrace is what TCP may need to send a packet anew.
+const leastGrace = 5 * time.Second
+
+// grace is BodyGrace, but never so short that a packet that gets lost would use it up.
+func (m *Limits) grace() int64 { return int64(max(m.BodyGrace, leastGrace)) }
+
 // patience is what is measured of a client while a request of its is under way.
 type patience struct {
 	credit    int64 // ns that it may still keep us waiting for its body
@@ -67,7 +73,7 @@ func (l *lane) fed(c *conn, bytes int) {
 		p.wantedAt = 0
 	}
 	if m.BodyRate > 0 {
-		p.credit = min(p.credit+int64(bytes)*int64(time.Second)/m.BodyRate, int64(m.BodyGrace))
+		p.credit = min(p.credit+int64(bytes)*int64(time.Second)/m.BodyRate, m.grace())
 	}
 }
 

@@ -74,6 +74,8 @@ func TestABodyHasToComeWithARate(t *testing.T) {
 		{"a little slower, for long", 60, 80, rate, true},
 		{"nothing", 15, 0, rate, true},
 		{"nothing, and no rate is asked for", 60, 0, func(o *Options) { o.Limits.BodyRate = 0 }, false},
+		{"at the rate, without a grace", 20, 110, func(o *Options) { o.Limits.BodyRate, o.Limits.BodyGrace = 100, 0 }, false},
+		{"nothing, without a grace", 7, 0, func(o *Options) { o.Limits.BodyRate, o.Limits.BodyGrace = 100, 0 }, true},
 		{"slow after a quick start: what went before doesn't count", 40, 50, rate, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -12,6 +12,7 @@ type Measures struct {
 	UpBytes, DownBytes int64           // taken from clients, given to clients
 	Busy               []time.Duration // each lane's time spent on events
 	TurnedAway         int64           // connections of addresses that had as many as they may
+	Early, EarlyFailed int64           // answers begun while their requests waited, and those of them that became an error
 	TooLong            int64           // streams with an event too long to be judged
 	Refusals           map[string]int64
 	LogLost            int64 // what was to be told of single streams and found no room
@@ -30,6 +31,8 @@ func (r *Relay) Measures() Measures {
 		m.UpBytes += c.UpBytes.Load()
 		m.DownBytes += c.DownBytes.Load()
 		m.TurnedAway += c.TurnedAway.Load()
+		m.Early += c.Early.Load()
+		m.EarlyFailed += c.EarlyFailed.Load()
 		m.TooLong += c.TooLong.Load()
 		if busy := c.Busy.Load(); busy != 0 || i < len(r.lanes) {
 			m.Busy = append(m.Busy, time.Duration(busy))

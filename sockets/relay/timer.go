@@ -32,17 +32,14 @@ func (l *lane) deadline(c *conn) int64 {
 			return after(c.since, m.Idle)
 		}
 	case arena.Held:
-		if c.retryAt != 0 {
-			return min(c.retryAt, c.r.HoldUntil)
-		}
-		return c.r.HoldUntil
+		return sooner(sooner(c.retryAt, c.r.HoldUntil), l.earlyAt(c))
 	case arena.Relay:
 		switch {
 		case !c.connected:
 			return c.since + int64(connectTime)
 		case c.judgeAt != 0:
 			return c.judgeAt
-		case c.r.Has(arena.EventStream):
+		case c.r.Has(arena.EventStream | arena.EarlyAnswer):
 			return after(max(c.lastSent, c.lastBeat), l.relay.Heartbeat)
 		}
 	case arena.Linger:
@@ -86,10 +83,15 @@ func (l *lane) due(c *conn) {
 		l.arrive(c)
 		l.refuse(c, 408, "head_timeout", "the request's head took too long")
 	case arena.Held:
-		if c.r.HoldUntil <= l.now {
+		switch {
+		case c.r.HoldUntil <= l.now:
 			l.holdOver(c)
-		} else {
+		case c.retryAt != 0 && c.retryAt <= l.now:
 			l.again(c)
+		case c.r.Has(arena.EarlyAnswer):
+			l.heartbeat(c)
+		default:
+			l.lookAhead(c)
 		}
 	case arena.Relay:
 		switch {

@@ -29,5 +29,5 @@ var forwarded = map[config.Forwarded]http1.Forwarded{
 
 // furnish gives the relay's front what its settings say.
 func furnish(f *relay.Front, c config.Front) {
-	f.Forwarded, f.Trusted = forwarded[c.Forwarded], c.Trusted
+	f.Forwarded, f.Trusted, f.EarlyAfter = forwarded[c.Forwarded], c.Trusted, c.EarlyAfter
 }
