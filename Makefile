@@ -66,6 +66,11 @@ fuzz: ## each fuzz target for FUZZTIME=10s
 	@tools/setup.sh go
 	@tools/fuzz.sh $(FUZZTIME)
 
+.PHONY: arm64
+arm64: ## the demonstration on arm64, emulated by qemu: minutes, and a kernel to download
+	@tools/setup.sh go
+	@tools/arm64.sh
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin .tools

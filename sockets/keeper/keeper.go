@@ -11,7 +11,8 @@
 //
 // It takes -ldflags '-E autoglm-sidecar/sockets/keeper.Entry' and internal linking (CGO_ENABLED=0, or
 // -linkmode=internal with -race): an external linker drops -E without a word. A program built otherwise runs as
-// well, has no keeper, and Info says so. On arm64 it is built and linked by the tests, and has not been run.
+// well, has no keeper, and Info says so. On arm64 it is built and linked by the tests, and was run in an emulated
+// machine (make arm64).
 package keeper
 
 import (

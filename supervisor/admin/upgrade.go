@@ -37,6 +37,9 @@ type Upgrades struct {
 	LastError   string `json:"last_error"`    // why the last of the undone ones was
 }
 
+// lookTime is how long a program may be looked at.
+const lookTime = 30 * time.Second
+
 // upgrade answers first and begins then: the one who answers is the one who ends.
 func (c control) upgrade(w http.ResponseWriter, r *http.Request) {
 	peer, may := c.actor(w, r, "upgrade")
@@ -45,6 +48,11 @@ func (c control) upgrade(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := decode(w, r, &struct{}{}); err != nil {
 		replyError(w, http.StatusBadRequest, BadRequest, "upgrade takes {}, and a descriptor beside it: "+err.Error())
+		return
+	}
+	// Else the deadline for reading the request would pass while the program is asked, and end its context.
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(lookTime)); err != nil {
+		replyRefusal(w, err)
 		return
 	}
 	request := UpgradeRequest{File: passedFrom(r.Context()), By: peer.String()}
@@ -72,7 +80,7 @@ func (c *Client) Upgrade(ctx context.Context, file *os.File) (Upgrade, error) {
 		return u, err
 	}
 	if file == nil {
-		err = c.ask(ctx, http.MethodPost, "/v1/upgrade", []byte("{}"), answerTime, &u)
+		err = c.ask(ctx, http.MethodPost, "/v1/upgrade", []byte("{}"), lookTime, &u)
 	} else {
 		err = c.pass(ctx, file, &u)
 	}
@@ -85,7 +93,7 @@ func (c *Client) Upgrade(ctx context.Context, file *os.File) (Upgrade, error) {
 
 // pass asks with a descriptor beside the request's bytes.
 func (c *Client) pass(ctx context.Context, file *os.File, u *Upgrade) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", c.path)
 	if err != nil {

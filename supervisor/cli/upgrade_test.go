@@ -30,22 +30,30 @@ func TestUpgrade(t *testing.T) {
 		files []string
 	}{
 		{
-			"to what lies where it came from", []string{"upgrade"}, trial,
+			"to what lies where it came from",
+			[]string{"upgrade"},
+			trial,
 			said{exitDone, "default goes on as v2, PID 100; if it dies within 29 s, " + old + " comes back\n", ""},
 			[]string{"its own"},
 		},
 		{
-			"to a file, and waited for", []string{"upgrade", "--wait", file}, stays,
+			"to a file, and waited for",
+			[]string{"upgrade", "--wait", file},
+			stays,
 			said{exitDone, "default goes on as v2, PID 100\n", ""},
 			[]string{"v2"},
 		},
 		{
-			"undone", []string{"upgrade", file}, goneBack,
+			"undone",
+			[]string{"upgrade", file},
+			goneBack,
 			said{exitFailed, "", program + ": the upgrade was undone: its runner panicked (exit status 2); default goes on as " + old + "\n"},
 			[]string{"v2"},
 		},
 		{
-			"undone, as JSON", []string{"upgrade", "--json", file}, goneBack,
+			"undone, as JSON",
+			[]string{"upgrade", "--json", file},
+			goneBack,
 			said{
 				exitFailed, "{\n  \"from\": \"" + old + "\",\n  \"to\": \"v2\",\n  \"outcome\": \"undone\",\n" +
 					"  \"error\": \"the upgrade was undone: its runner panicked (exit status 2)\",\n  \"keeper\": 100\n}\n",

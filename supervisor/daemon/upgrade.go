@@ -181,7 +181,7 @@ func executable(file *os.File) error {
 
 // Bounds of a question to a program.
 const (
-	askProgram = 5 * time.Second
+	askProgram = 10 * time.Second
 	mostTold   = 64 << 10
 )
 

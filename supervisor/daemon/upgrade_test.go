@@ -138,7 +138,7 @@ func TestOnlyAProgramThatCanGoOnInOurPlaceIsTaken(t *testing.T) {
 			return text("truncated", string(b[:len(b)/3]))(t)
 		}, "no program of Linux: EOF"},
 		{"it dies", named("dies"), "can't say what it is: exit status 2: no such flag"},
-		{"it hangs", named("hangs"), "does not say what it is within 5s"},
+		{"it hangs", named("hangs"), "does not say what it is within 10s"},
 		{"it babbles", named("babbles"), "does not say what it is: invalid character"},
 		{"no keeper", named("keeperless"), "it has no keeper"},
 		{"another layout", named("layout"), "version 2.0 lays out its memory in another way"},

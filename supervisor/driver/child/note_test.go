@@ -12,8 +12,10 @@ import (
 
 func TestANoteIsReadAsItWasWritten(t *testing.T) {
 	path := noteIn(t)
-	want := note{Life: 7, PID: 4711, Start: 99, Boot: bootID(), Upstream: supervisor.Upstream{Network: "unix", Address: "/run/w.sock"},
-		Command: "digest", Output: 5, Ready: time.Minute}
+	want := note{
+		Life: 7, PID: 4711, Start: 99, Boot: bootID(), Upstream: supervisor.Upstream{Network: "unix", Address: "/run/w.sock"},
+		Command: "digest", Output: 5, Ready: time.Minute,
+	}
 	if err := want.write(path); err != nil {
 		t.Fatal(err)
 	}
