@@ -37,13 +37,13 @@ func find(name string, fixed int, serves func(net.Addr) bool) (*Listener, error)
 	return nil, nil
 }
 
-// Retire ends the listener that an earlier runner left at a fixed number, if there is one.
-func Retire(name string, fixed int) error {
+// Retire ends the listener that an earlier runner left at a fixed number. found: there was one.
+func Retire(name string, fixed int) (found bool, err error) {
 	have := boundTo(fixed)
 	if keeper.Gen() == 0 || have == nil {
-		return nil
+		return false, nil
 	}
-	return (&Listener{Name: name, FD: fixed, Addr: have, Inherited: true}).Close()
+	return true, (&Listener{Name: name, FD: fixed, Addr: have, Inherited: true}).Close()
 }
 
 // boundTo returns the address that a listening socket is bound to; nil: fd is none.

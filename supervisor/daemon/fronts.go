@@ -41,11 +41,15 @@ func (d *daemon) openFronts(ctx context.Context) error {
 		return err
 	}
 	for n, before := range noted {
-		if before.listen != "" && !slices.Contains(numbers, n) {
+		if before.listen == "" || slices.ContainsFunc(d.Fronts, func(f config.Front) bool { return f.Listen == before.listen }) {
+			continue
+		}
+		closed, err := sockets.Retire("front", keeper.FrontAt(n))
+		if closed {
 			d.Log.Warn("a front is no longer in the settings: it is closed, and who came by it stays", "listen", before.listen)
-			if err := sockets.Retire("front", keeper.FrontAt(n)); err != nil {
-				d.Log.Warn(err.Error())
-			}
+		}
+		if err != nil {
+			d.Log.Warn(err.Error())
 		}
 	}
 	for i, f := range d.Fronts {
