@@ -52,6 +52,12 @@ soak: ## RESTARTS=5 restarts of the worker, at each of which OPEN=100 streams ar
 	@tools/setup.sh go
 	AUTOGLM_SIDECAR_RESTARTS=$(RESTARTS) AUTOGLM_SIDECAR_OPEN=$(OPEN) tools/test.sh e2e Soak
 
+MINUTES ?= 10
+.PHONY: saturated
+saturated: ## a worker that answers no probe for MINUTES=10 while its streams flow is not restarted
+	@tools/setup.sh go
+	AUTOGLM_SIDECAR_SATURATED=$$(( $(MINUTES) * 60 )) tools/test.sh e2e Saturated
+
 ROUNDS ?= 5
 WINDOW ?= 20s
 LOADS ?=

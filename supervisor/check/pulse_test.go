@@ -96,6 +96,7 @@ func reasons(t *testing.T, side *Sidecar) (all []string) {
 // A saturated worker answers no probe, not even one that asks for a token, while its streams flow. It is never restarted; once
 // its streams have ended, it is: so the probes did fail.
 func TestEndToEndSaturated(t *testing.T) {
+	t.Parallel() // nothing here measures a pause
 	const streams, rate, before = 64, 50, 5
 	during := time.Duration(size(t, "SATURATED", 20)) * time.Second
 	ctx := within(t, during+2*time.Minute)
@@ -138,6 +139,7 @@ func TestEndToEndSaturated(t *testing.T) {
 // A worker whose engine hangs says that it is well. It is found within its bound and replaced, and its streams end loudly. A
 // prompt that takes long is no hang.
 func TestEndToEndHung(t *testing.T) {
+	t.Parallel() // nothing here measures a pause
 	ctx := within(t, 3*time.Minute)
 	side := pulsed(t, ctx, "")
 	long := StartLoad(ctx, LoadOptions{Address: side.Address, Rate: 50, Seed: seed(t)})
@@ -175,6 +177,7 @@ func TestEndToEndHung(t *testing.T) {
 
 // A front that accepts and answers nothing is found without any traffic.
 func TestEndToEndDeadPage(t *testing.T) {
+	t.Parallel() // nothing here measures a pause
 	ctx := within(t, 2*time.Minute)
 	side := pulsed(t, ctx, "")
 	rest(ctx, 2*time.Second) // each probe is to pass first
@@ -191,6 +194,7 @@ func TestEndToEndDeadPage(t *testing.T) {
 
 // In mode observe the same is decided, counted once, and not done.
 func TestEndToEndObserve(t *testing.T) {
+	t.Parallel() // nothing here measures a pause
 	ctx := within(t, 2*time.Minute)
 	side := pulsed(t, ctx, "mode: observe\n")
 	rest(ctx, 2*time.Second)
