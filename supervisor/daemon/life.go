@@ -73,6 +73,7 @@ func (d *daemon) buildDriver() (*child.Driver, error) {
 
 		ProbePatience: d.Probe.Timeout,
 		Environment:   environment,
+		Settled:       d.WorkerEnvironment(nil),
 		User:          d.credential(),
 		OOMScore:      d.workerScore,
 		Redact:        config.NewRedactor(d.Command, environment).Text,

@@ -48,6 +48,9 @@ type Options struct {
 
 	// Environment is what the worker gets in its environment, as NAME=VALUE, less what is meant for us alone; nil: ours.
 	Environment []string
+	// Settled is the part of Environment that settings say, and not whoever started us: a worker that was started with
+	// another one is another worker (orphan.go).
+	Settled []string
 	// User is whom the worker runs as; nil: as we do.
 	User *syscall.Credential
 	// OOMScore is the worker's oom_score_adj, where ours is another (proc_pid_oom_score_adj(5)); nil: it has ours.

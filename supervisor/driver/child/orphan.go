@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"autoglm-sidecar/supervisor"
@@ -47,8 +48,8 @@ func (d *Driver) unfit(noted note) string {
 	if at.Network != noted.Upstream.Network || at.Address != "" && at.Address != noted.Upstream.Address {
 		return "it listens at " + noted.Upstream.String()
 	}
-	if digest(d.opts.Command(noted.Upstream)) != noted.Command {
-		return "its command or its directory is another"
+	if d.digest(d.opts.Command(noted.Upstream)) != noted.Command {
+		return "its command, its directory, its user or what settings say of its environment is another"
 	}
 	id := identity{mark: d.mark(noted.Life), main: noted.PID, start: noted.Start}
 	if _, err := id.printsTo(noted.Output); err != nil {
@@ -57,13 +58,21 @@ func (d *Driver) unfit(noted note) string {
 	return ""
 }
 
-// digest is a command as far as it has to be known again. It may hold secrets, so it is noted nowhere as it is. A
-// relative path in it means something else in another directory.
-func digest(command []string) string {
-	h := sha256.New()
+// digest is a worker's command, and what else of the settings makes it this worker, as far as it has to be known again. It
+// may hold secrets, so it is noted nowhere as it is. A relative path in it means something else in another directory.
+func (d *Driver) digest(command []string) string {
 	dir, _ := os.Getwd() // gone: so is what a path would be relative to
-	for _, word := range append([]string{dir}, command...) {
-		fmt.Fprintf(h, "%d %s", len(word), word)
+	user := ""
+	if u := d.opts.User; u != nil {
+		user = fmt.Sprint(u.Uid, u.Gid, u.Groups)
+	}
+	settled := slices.Sorted(slices.Values(d.opts.Settled))
+	h := sha256.New()
+	for _, words := range [][]string{{dir, user}, settled, command} {
+		fmt.Fprintf(h, "%d ", len(words))
+		for _, word := range words {
+			fmt.Fprintf(h, "%d %s", len(word), word)
+		}
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -102,7 +111,7 @@ func (d *Driver) hear(id identity, pipe uint64) error {
 	if path == "" || err != nil {
 		return err
 	}
-	return d.output.take(path)
+	return d.output.take(path, pipe)
 }
 
 // printsTo is where a process of the life has the pipe open; empty: none has. An error says that it may not be opened:
@@ -122,7 +131,7 @@ func (id identity) printsTo(pipe uint64) (path string, err error) {
 		for _, entry := range entries {
 			path := filepath.Join(dir, entry.Name())
 			var stat unix.Stat_t
-			if unix.Stat(path, &stat) == nil && stat.Mode&unix.S_IFMT == unix.S_IFIFO && stat.Ino == pipe {
+			if unix.Stat(path, &stat) == nil && isPipe(stat, pipe) {
 				return path, nil
 			}
 		}

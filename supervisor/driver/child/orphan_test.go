@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -110,7 +111,7 @@ func TestAnOrphanThatIsNotWhatWeWouldStartIsEnded(t *testing.T) {
 		deeds    []string
 		reason   string
 	}{
-		{"another argument", "", []string{"say:hello", "stay"}, "its command or its directory is another"},
+		{"another argument", "", []string{"say:hello", "stay"}, "its command, its directory, its user or what settings say of its environment is another"},
 		{"another address", "127.0.0.1:1", []string{"stay"}, "it listens at 127.0.0.1:"},
 		{"another kind of address", "unix:/nowhere/w.sock", []string{"stay"}, "it listens at 127.0.0.1:"},
 	} {
@@ -147,7 +148,7 @@ func TestAStrangerWithThePIDOfAnOrphanIsNotTouched(t *testing.T) {
 	path := noteIn(t)
 	h := newHouse(t, path, "", "stay")
 	at := supervisor.Upstream{Network: "tcp", Address: "127.0.0.1:1"}
-	lost := note{Life: 7, PID: stranger.Process.Pid, Start: stat.Starttime - 1, Upstream: at, Command: digest(worker("stay")(at))}
+	lost := note{Life: 7, PID: stranger.Process.Pid, Start: stat.Starttime - 1, Upstream: at, Command: newRig(t, nil).digest(worker("stay")(at))}
 	if err := lost.write(path); err != nil {
 		t.Fatal(err)
 	}
@@ -155,5 +156,46 @@ func TestAStrangerWithThePIDOfAnOrphanIsNotTouched(t *testing.T) {
 	h.start(8)
 	if !isAlive(stranger.Process.Pid) {
 		t.Error("a stranger was killed")
+	}
+}
+
+func TestWhatMakesAnotherWorker(t *testing.T) {
+	command := []string{"serve", "model"}
+	same := newRig(t, nil).digest(command)
+	for name, test := range map[string]struct {
+		change  func(*Options)
+		command []string
+		differs bool
+	}{
+		"nothing":              {func(*Options) {}, command, false},
+		"whoever started us":   {func(o *Options) { o.Environment = []string{"SHLVL=2"} }, command, false},
+		"an argument":          {func(*Options) {}, []string{"serve", "another"}, true},
+		"where a word ends":    {func(*Options) {}, []string{"serve mo", "del"}, true},
+		"a setting":            {func(o *Options) { o.Settled = []string{"CUDA_VISIBLE_DEVICES=1"} }, command, true},
+		"a setting for a word": {func(o *Options) { o.Settled = command[:1] }, command[1:], true},
+		"its user":             {func(o *Options) { o.User = &syscall.Credential{Uid: 40001, Gid: 40001} }, command, true},
+	} {
+		if got := newRig(t, test.change).digest(test.command); (got != same) != test.differs {
+			t.Errorf("%s: another worker is %v, want %v", name, got != same, test.differs)
+		}
+	}
+	one := newRig(t, func(o *Options) { o.Settled = []string{"A=1", "B=2"} }).digest(command)
+	if two := newRig(t, func(o *Options) { o.Settled = []string{"B=2", "A=1"} }).digest(command); one != two {
+		t.Error("the order of settings makes another worker")
+	}
+}
+
+func TestOnlyThePipeThatWasNotedIsTaken(t *testing.T) {
+	r := newRig(t, nil)
+	path := filepath.Join(t.TempDir(), "precious")
+	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := r.output.inode()
+	if err := r.output.take(path, before+1); err == nil || r.output.inode() != before {
+		t.Errorf("a file that a worker had put in the place of its pipe was taken (%v)", err)
+	}
+	if text, _ := os.ReadFile(path); string(text) != "precious" {
+		t.Errorf("it was written to: %q", text)
 	}
 }

@@ -100,13 +100,24 @@ func (o *output) inode() uint64 {
 	return stat.Ino
 }
 
+// isPipe says whether it is the pipe with that inode.
+func isPipe(stat unix.Stat_t, inode uint64) bool {
+	return stat.Mode&unix.S_IFMT == unix.S_IFIFO && stat.Ino == inode
+}
+
 // take goes on with another pipe, which some process has open at path, and leaves its ends where those of the old one
-// lay. The reading end comes last: by it a runner that comes after us sees whether all of this was done.
-func (o *output) take(path string) error {
+// lay. The reading end comes last: by it a runner that comes after us sees whether all of this was done. A worker is not
+// trusted: what was opened has to be that pipe, and nothing that it put there in its place while we looked.
+func (o *output) take(path string, inode uint64) error {
 	for _, end := range []struct{ mode, at int }{{unix.O_WRONLY, o.write}, {unix.O_RDONLY | unix.O_NONBLOCK, o.read}} {
 		fd, err := unix.Open(path, end.mode|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return fmt.Errorf("open %s: %w", path, err)
+		}
+		var stat unix.Stat_t
+		if err := unix.Fstat(fd, &stat); err != nil || !isPipe(stat, inode) {
+			unix.Close(fd)
+			return fmt.Errorf("open %s: it is another file by now", path)
 		}
 		err = unix.Dup3(fd, end.at, unix.O_CLOEXEC)
 		unix.Close(fd)

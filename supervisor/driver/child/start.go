@@ -55,7 +55,7 @@ func (d *Driver) Start(ctx context.Context, life supervisor.Life) (supervisor.Pr
 	if stat, alive := statOf(pid); alive {
 		id.start = stat.Starttime
 	}
-	noted := note{Life: life, PID: pid, Start: id.start, Upstream: at, Command: digest(command), Output: d.output.inode()}
+	noted := note{Life: life, PID: pid, Start: id.start, Upstream: at, Command: d.digest(command), Output: d.output.inode()}
 	if err := noted.write(d.opts.Note); err != nil {
 		d.opts.Log.Warn("the next runner has to find this life by its environment alone", "life", life, "error", err)
 	}
