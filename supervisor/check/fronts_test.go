@@ -39,7 +39,8 @@ func TestEndToEndSeveralFronts(t *testing.T) {
 	var loads []*Load
 	for i, address := range []string{side.Address, second, "unix:" + path} {
 		load := StartLoad(ctx, LoadOptions{Address: address, Rate: 50, Seed: uint64(i), Groups: []Group{
-			{Kind: Stream, Clients: clients, Tokens: [2]int{150, 200}}, {Kind: Slow, Clients: 1, Tokens: [2]int{400, 500}},
+			{Kind: Stream, Clients: clients, Tokens: [2]int{150, 200}},
+			{Kind: Slow, Clients: 1, Tokens: [2]int{400, 500}},
 			{Kind: Upload, Clients: 1, Body: [2]int{300 << 10, 1 << 20}},
 		}})
 		if _, err := load.WaitOpen(ctx, clients, 0); err != nil {

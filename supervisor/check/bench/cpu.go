@@ -16,7 +16,7 @@ func family(pid int) []int {
 	children, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, file := range children {
 		pids, _ := os.ReadFile(file) // a thread that has ended has none
-		for _, word := range strings.Fields(string(pids)) {
+		for word := range strings.FieldsSeq(string(pids)) {
 			if child, err := strconv.Atoi(word); err == nil {
 				all = append(all, family(child)...)
 			}

@@ -110,7 +110,7 @@ func answer(c net.Conn, p *pacer, q question) bool {
 // flood writes tokens as fast as they are taken.
 func flood(c net.Conn, tokens int) bool {
 	var b []byte
-	for sent := 0; sent < tokens; sent++ {
+	for sent := range tokens {
 		b = appendEvent(b)
 		if len(b) >= 8<<10 || sent == tokens-1 {
 			if _, err := c.Write(b); err != nil {
