@@ -71,17 +71,17 @@ var plantings = map[string]func(name string) []string{
 
 func TestACanaryNeverShowsWhereverItIsPlanted(t *testing.T) {
 	for position, plant := range plantings {
-		for _, name := range secretNames {
+		for i, name := range secretNames {
 			for _, around := range [][2][]string{{nil, nil}, {{"vllm", "serve", "M"}, {"--port", "8000"}}, {{"x", "--api-key"}, {"y"}}} {
 				command := slices.Concat(around[0], plant(name), around[1])
 				shown := RedactCommand(command)
 				if len(shown) != len(command) || strings.Contains(strings.Join(shown, " "), canary) {
 					t.Errorf("%s: %q is shown as %q", position, command, shown)
 				}
-				if around[0] == nil {
+				if around[0] == nil || i%6 != 0 {
 					continue
 				}
-				// The same in a file, all the way.
+				// The same in a file, all the way. A few names will do: it is one function.
 				r, err := read("worker: {upstream: '127.0.0.1:1', command: " + jsonOf(command) + "}")
 				if err == nil && (strings.Contains(r.Shown.Text, canary) || strings.Contains(string(r.Shown.Settings), canary)) {
 					t.Errorf("%s: config show shows %s", position, r.Shown.Text)
