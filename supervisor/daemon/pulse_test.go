@@ -132,6 +132,13 @@ func (w *ward) question(p config.PulseProbe, _ supervisor.Status) probe.Probe {
 	}
 }
 
+// questions is how many of a kind it was asked.
+func (w *ward) questions(kind string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.asked[kind]
+}
+
 func (w *ward) wished(t *testing.T, want ...string) {
 	t.Helper()
 	w.mu.Lock()
@@ -164,14 +171,14 @@ func TestAWellWorkerIsLeftAlone(t *testing.T) {
 			}
 		})
 		w.wished(t)
-		if n := w.asked["generate"]; n != 0 {
+		if n := w.questions("generate"); n != 0 {
 			t.Errorf("it was asked for %d tokens, and nobody suspects it", n)
 		}
-		if n := w.asked["tcp"]; n < 55 || n > 65 {
+		if n := w.questions("tcp"); n < 55 || n > 65 {
 			t.Errorf("it was asked %d times in 10 minutes, every 10 s", n)
 		}
-		if w.count.Passed[arena.ProbeTCP].Load() != int64(w.asked["tcp"]) || w.count.Failed[arena.ProbeTCP].Load() != 0 {
-			t.Errorf("counted %d passes of %d", w.count.Passed[arena.ProbeTCP].Load(), w.asked["tcp"])
+		if w.count.Passed[arena.ProbeTCP].Load() != int64(w.questions("tcp")) || w.count.Failed[arena.ProbeTCP].Load() != 0 {
+			t.Errorf("counted %d passes of %d", w.count.Passed[arena.ProbeTCP].Load(), w.questions("tcp"))
 		}
 	})
 }
@@ -257,7 +264,7 @@ func TestAWorkerThatHangs(t *testing.T) {
 		w.lastByte = 10 * time.Minute
 		w.takes["generate"] = time.Hour
 		w.during(10*time.Minute-time.Second, func() { time.Sleep(2*time.Minute + 4*time.Second) }, func() {
-			if n := w.asked["generate"]; n != 1 {
+			if n := w.questions("generate"); n != 1 {
 				t.Errorf("two minutes after the last byte it was asked for %d tokens, want one", n)
 			}
 		}, func() { time.Sleep(3 * time.Minute) })
@@ -285,7 +292,7 @@ func TestWhatIsNoHang(t *testing.T) {
 			w.ills["generate"] = probe.ErrNoAnswer
 			w.during(time.Hour)
 			w.wished(t)
-			if n := w.asked["generate"]; n != 0 {
+			if n := w.questions("generate"); n != 0 {
 				t.Errorf("%s: it was asked for %d tokens", name, n)
 			}
 		})
@@ -295,7 +302,7 @@ func TestWhatIsNoHang(t *testing.T) {
 		w.progress = relay.Progress{Open: 9, Answering: 9}
 		w.during(time.Hour)
 		w.wished(t)
-		if n := w.asked["generate"]; n < 100 {
+		if n := w.questions("generate"); n < 100 {
 			t.Errorf("it was asked for %d tokens in an hour of silence", n)
 		}
 	})
@@ -354,10 +361,10 @@ func TestOnlyALifeThatServesIsJudged(t *testing.T) {
 			time.Sleep(25 * time.Second)
 			w.after(func() { w.status.State = supervisor.Draining })
 			time.Sleep(5 * time.Second)
-			asked := w.asked["http"]
+			asked := w.questions("http")
 			time.Sleep(10 * time.Minute)
-			if w.asked["http"] != asked {
-				t.Errorf("asked %d times while it drains", w.asked["http"]-asked)
+			if w.questions("http") != asked {
+				t.Errorf("asked %d times while it drains", w.questions("http")-asked)
 			}
 			if v, _ := w.Health(); v.Life != 0 {
 				t.Errorf("judged while it drains: %+v", v)
@@ -399,7 +406,7 @@ func TestAGenerateProbeOfTheSettingsIsTheWitness(t *testing.T) {
 		w.lastByte = time.Millisecond
 		w.during(5*time.Minute, func() { w.after(func() { w.takes["generate"] = time.Hour }); time.Sleep(2 * time.Minute) })
 		w.wished(t, "hung at 6m")
-		if n := w.asked["generate"]; n > 20 {
+		if n := w.questions("generate"); n > 20 {
 			t.Errorf("asked %d times in 7 minutes, every 20 s", n)
 		}
 	})
