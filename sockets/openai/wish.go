@@ -269,39 +269,24 @@ func (w *Wish) hex(c byte, key bool) {
 
 // number reads a number; what can't be a part of it comes after it.
 func (w *Wish) number(c byte) {
-	digit := '0' <= c && c <= '9'
-	switch w.state {
-	case wishMinus:
-		switch {
-		case c == '0':
-			w.state = wishZero
-		case digit:
-			w.state = wishDigits
-		default:
-			w.state = wishNever
-		}
-		return
-	case wishPoint, wishSign, wishE:
-		switch {
-		case digit && w.state == wishPoint:
-			w.state = wishFraction
-		case digit:
-			w.state = wishExponent
-		case w.state == wishE && (c == '+' || c == '-'):
-			w.state = wishSign
-		default:
-			w.state = wishNever
-		}
-		return
-	case wishDigits, wishFraction, wishExponent:
-		if digit {
-			return
-		}
-	}
+	digit, was := '0' <= c && c <= '9', w.state
 	switch {
-	case c == '.' && (w.state == wishZero || w.state == wishDigits):
+	case was == wishMinus && c == '0':
+		w.state = wishZero
+	case was == wishMinus && digit:
+		w.state = wishDigits
+	case was == wishPoint && digit:
+		w.state = wishFraction
+	case (was == wishE || was == wishSign) && digit:
+		w.state = wishExponent
+	case was == wishE && (c == '+' || c == '-'):
+		w.state = wishSign
+	case was == wishMinus || was == wishPoint || was == wishE || was == wishSign: // a digit is missing
+		w.state = wishNever
+	case digit && was != wishZero:
+	case c == '.' && (was == wishZero || was == wishDigits):
 		w.state = wishPoint
-	case c|0x20 == 'e' && w.state != wishExponent:
+	case c|0x20 == 'e' && was != wishExponent:
 		w.state = wishE
 	default:
 		w.state = wishAfter

@@ -26,6 +26,7 @@ type SidecarOptions struct {
 	Unix      bool     // the worker listens on a unix socket, not on a TCP port
 	UnixFront bool     // and clients connect to one
 	Run       []string // further flags of run
+	Front     string   // what a file of settings says of the front, as in "early_after: 1s"
 	Sim       []string // further flags of sim
 }
 
@@ -55,6 +56,10 @@ type Status struct {
 	Drained *struct {
 		By string `json:"by"`
 	} `json:"drained"`
+	Gate struct {
+		Held   int `json:"held"`
+		Queued int `json:"queued"`
+	} `json:"gate"`
 	Life      int64  `json:"life"`
 	Restarts  int64  `json:"restarts"`
 	LastError string `json:"last_error"`
@@ -130,8 +135,15 @@ func (s *Sidecar) start(opts SidecarOptions) (err error) {
 	if opts.Unix {
 		worker = "unix:{socket}"
 	}
+	front := []string{"--listen", s.Address}
+	if opts.Front != "" {
+		front = []string{"--config", filepath.Join(s.dir, "front.yaml")}
+		if err := os.WriteFile(front[1], fmt.Appendf(nil, "fronts: [{listen: %q, %s}]\n", s.Address, opts.Front), 0o600); err != nil {
+			return fmt.Errorf("write the front's settings: %w", err)
+		}
+	}
 	args := slices.Concat(
-		[]string{"run", "--name", "check", "--listen", s.Address, "--control", s.control, "--http", "off", "--state", filepath.Join(s.dir, "state")},
+		[]string{"run", "--name", "check"}, front, []string{"--control", s.control, "--http", "off", "--state", filepath.Join(s.dir, "state")},
 		opts.Run, []string{"--", opts.Program, "sim", "--listen", worker}, opts.Sim)
 	s.keeper = exec.Command(opts.Program, args...)
 	s.keeper.Stdout, s.keeper.Stderr = s.log, s.log
