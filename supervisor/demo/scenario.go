@@ -280,6 +280,10 @@ func (s *scenario) drain(ctx context.Context, step *Step) error {
 	if err := s.load.WaitWaiting(ctx, max(1, s.need/15)); err != nil {
 		return fmt.Errorf("wait until streams are held: %w", err)
 	}
+	select { // or they would hardly have waited
+	case <-time.After(time.Second):
+	case <-ctx.Done():
+	}
 	held, err := s.side.Status(ctx)
 	if err != nil {
 		return err
