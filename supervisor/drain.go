@@ -67,7 +67,15 @@ func drainOverdue(t *turn) {
 func (t *turn) cut() {
 	t.enter(Cutting)
 	t.wait(t.m.Limits.CutPatience)
-	t.cutFor(CutDeadline)
+	t.cutFor(t.permission())
+}
+
+// permission is what streams are cut by: a person who did not want to wait, or the deadline.
+func (t *turn) permission() CutCause {
+	if t.m.Now {
+		return CutOperator
+	}
+	return CutDeadline
 }
 
 func (t *turn) cutFor(cause CutCause) {

@@ -119,7 +119,7 @@ func (f *Fixed) Run(ctx context.Context) error {
 		select {
 		case <-f.empty: // perhaps one from before: the gate is asked again
 		case <-f.hurry:
-			f.gate.Cut(fixedLife, CutDeadline)
+			f.gate.Cut(fixedLife, CutOperator)
 			return nil
 		case <-deadline.C:
 			f.gate.Cut(fixedLife, CutDeadline)

@@ -53,6 +53,7 @@ type CutCause uint8
 const (
 	CutCrash    CutCause = iota // their worker is gone
 	CutDeadline                 // a permitted end of waiting for them
+	CutOperator                 // a person did not want to wait for them
 )
 
 // String gives the cause as the outcome cut{cause} has it.
@@ -62,6 +63,8 @@ func (c CutCause) String() string {
 		return "crash"
 	case CutDeadline:
 		return "deadline"
+	case CutOperator:
+		return "operator"
 	}
 	return fmt.Sprintf("cause(%d)", uint8(c))
 }

@@ -205,7 +205,7 @@ func TestOnlyNowAndGraveReasonsCut(t *testing.T) {
 			s := newStory(t).serves()
 			s.when(c.asked).held(7)
 			if c.atOnce {
-				s.then(Cutting, "cut{deadline}")
+				s.then(Cutting, "cut{operator}")
 			} else {
 				s.then(Draining, "")
 				s.due().held(7)
@@ -223,7 +223,7 @@ func TestOnlyNowAndGraveReasonsCut(t *testing.T) {
 
 func TestCutStreamsAreWaitedForOnlyAMoment(t *testing.T) {
 	s := newStory(t).serves()
-	s.when(byHandNow()).held(7).then(Cutting, "cut{deadline}")
+	s.when(byHandNow()).held(7).then(Cutting, "cut{operator}")
 	s.due().then(Terminating, "terminate")
 }
 
@@ -247,7 +247,7 @@ func TestNowHurriesTheRestartThatItJoins(t *testing.T) {
 	s := newStory(t).serves()
 	s.when(byHand).held(7).then(Draining, "")
 	s.when(byHandNow()).then(Draining, "answer{joined} hold")
-	s.held(7).then(Cutting, "cut{deadline}")
+	s.held(7).then(Cutting, "cut{operator}")
 }
 
 func TestTheFirstStartIsJoinedToo(t *testing.T) {
@@ -476,7 +476,7 @@ func TestASecondTermHurries(t *testing.T) {
 	s := newStory(t).serves()
 	s.when(Event{Kind: EventLeave}).held(7)
 	s.when(Event{Kind: EventHurry}).then(Draining, "hold")
-	s.held(7).then(Cutting, "cut{deadline}")
+	s.held(7).then(Cutting, "cut{operator}")
 	s.due().then(Terminating, "terminate")
 	if grace := s.m.Deadline - s.now; grace > 2*time.Second {
 		t.Errorf("in a hurry the worker gets %v", grace)
@@ -532,7 +532,7 @@ func TestTakeOver(t *testing.T) {
 		},
 		{
 			at: "cutting", reach: func(s *story) { s.serves().when(byHandNow()).held(7) }, boot: "mark find",
-			found: Cutting, doFound: "watch hold cut{deadline}", missing: BackingOff, doNot: "hold cut{crash}",
+			found: Cutting, doFound: "watch hold cut{operator}", missing: BackingOff, doNot: "hold cut{crash}",
 		},
 		{
 			at: "terminating", reach: func(s *story) { s.serves().when(byHand).held(0) }, boot: "mark find",

@@ -110,7 +110,7 @@ func (t *turn) cutAgain() {
 	if t.m.Failed {
 		t.cutFor(CutCrash)
 	} else {
-		t.cutFor(CutDeadline)
+		t.cutFor(t.permission())
 	}
 }
 

@@ -48,7 +48,7 @@ func TestADrainOutlivesEverything(t *testing.T) {
 			s.when(Event{Kind: EventReclaimed}).getsReady().then(Holding, "hold journal{done}")
 		},
 		"a restart that cuts": func(s *story) {
-			s.when(byHandNow()).held(7).then(Cutting, "cut{deadline}")
+			s.when(byHandNow()).held(7).then(Cutting, "cut{operator}")
 			s.held(0).exited(0)
 			s.when(Event{Kind: EventReclaimed}).getsReady().then(Holding, "hold journal{done}")
 			s.when(byHand).held(7).then(Draining, "") // what was permitted then means nothing now
@@ -126,7 +126,7 @@ func TestAStopWaitsUntilItsStreamsHaveEnded(t *testing.T) {
 	now := stopWord
 	now.Now = true
 	s.when(now).then(Draining, "answer{joined} hold")
-	s.held(7).then(Cutting, "cut{deadline}")
+	s.held(7).then(Cutting, "cut{operator}")
 }
 
 func TestPeoplesWordsAreAnsweredAndShown(t *testing.T) {

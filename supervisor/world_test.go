@@ -403,7 +403,7 @@ func (w *world) cut(f Effect, p *proc) {
 	if n == 0 {
 		return
 	}
-	if f.Cause == CutCrash && p.main || f.Cause == CutDeadline && !w.mayCut(f.Life) {
+	if f.Cause == CutCrash && p.main || f.Cause != CutCrash && !w.mayCut(f.Life) {
 		w.fail("%d streams of life %d were cut{%v} without need", n, f.Life, f.Cause)
 	}
 	p.cutting = true

@@ -40,12 +40,13 @@ const (
 	Malformed        // the worker's bytes were no HTTP
 	Poison           // it was being worked on at three deaths of ours in a row
 	Suspect          // two lives died with nothing but it in common
+	Operator         // a person said to cut at once
 	causes           // how many
 )
 
 var causeNames = [causes]string{
 	NoCause: "", Crash: "crash", Deadline: "deadline", Abort: "abort", ErrorEvent: "error_event",
-	Truncated: "truncated", Malformed: "malformed", Poison: "poison", Suspect: "suspect",
+	Truncated: "truncated", Malformed: "malformed", Poison: "poison", Suspect: "suspect", Operator: "operator",
 }
 
 func (c Cause) String() string { return causeNames[c] }

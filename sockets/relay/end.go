@@ -130,6 +130,7 @@ func (l *lane) blameRestart(c *conn) {
 var causeTexts = map[arena.Cause]string{
 	arena.Crash:      "the worker died in the middle of this answer",
 	arena.Deadline:   "the worker is being stopped",
+	arena.Operator:   "the worker is being stopped",
 	arena.Abort:      "the worker gave this answer up",
 	arena.ErrorEvent: "the worker failed in the middle of this answer",
 	arena.Truncated:  "the worker ended this answer before its end",

@@ -128,6 +128,12 @@ func (f *fake) History(_ context.Context, q HistoryQuery) ([]Past, error) {
 	return q.Pick(f.past), f.refuse
 }
 
+func (f *fake) heard() []Word {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]Word(nil), f.said...)
+}
+
 // move changes the restart under way and wakes those who follow it.
 func (f *fake) move(change func(*Restart)) {
 	f.mu.Lock()

@@ -31,8 +31,8 @@ func written(t *testing.T, text string) *os.File {
 
 func TestAnUpgradeComesWithItsFileOrWithNone(t *testing.T) {
 	f := newFake()
-	c := NewClient(serveFake(t, f, Options{}))
 	f.status.Version = "old"
+	c := NewClient(serveFake(t, f, Options{}))
 	for i, test := range []struct {
 		file *os.File
 		to   string

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 
 func TestAWordGoesThroughSignedAndLogged(t *testing.T) {
 	f := newFake()
-	var log bytes.Buffer
+	var log logged
 	c := NewClient(serveFake(t, f, Options{Log: slog.New(slog.NewTextHandler(&log, nil))}))
 	me := fmt.Sprintf("uid %d", os.Getuid())
 	freeze := FreezeRequest{For: Span(90 * time.Minute), Why: "a benchmark", All: true}
@@ -37,7 +38,7 @@ func TestAWordGoesThroughSignedAndLogged(t *testing.T) {
 			t.Errorf("the log lacks %s:\n%s", line, log.String())
 		}
 	}
-	if d := cmp.Diff(want, f.said); d != "" {
+	if d := cmp.Diff(want, f.heard()); d != "" {
 		t.Errorf("what was said (-want +got):\n%s", d)
 	}
 	for _, part := range []string{"now=true", `for=1h30m0s why="a benchmark" all=true`} {
@@ -58,6 +59,24 @@ func TestAWordGoesThroughSignedAndLogged(t *testing.T) {
 	}
 }
 
+// logged is what a log has written so far.
+type logged struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (w *logged) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.Write(b)
+}
+
+func (w *logged) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.String()
+}
+
 func TestTheGroupSaysNothing(t *testing.T) {
 	f := newFake()
 	h := control{Backend: f, log: slog.New(slog.DiscardHandler), owner: 1000}.handler()
@@ -71,8 +90,8 @@ func TestTheGroupSaysNothing(t *testing.T) {
 			}
 		}
 	}
-	if len(f.said) != 0 {
-		t.Errorf("the backend was told %+v", f.said)
+	if said := f.heard(); len(said) != 0 {
+		t.Errorf("the backend was told %+v", said)
 	}
 	w := newRecorder()
 	h.ServeHTTP(w, newRequest(t, member, "GET", "/v1/history"))
@@ -110,8 +129,8 @@ func TestWordsAreReadStrictly(t *testing.T) {
 			t.Errorf("%.80q\n got %q\nwant %s with %s", c.request, answer, c.status, c.code)
 		}
 	}
-	if len(f.said) != 0 {
-		t.Errorf("a bad request reached the backend: %+v", f.said)
+	if said := f.heard(); len(said) != 0 {
+		t.Errorf("a bad request reached the backend: %+v", said)
 	}
 	for _, verb := range verbs {
 		if answer := exchange(t, "unix", path, post("/v1/"+string(verb), "")); !strings.HasPrefix(answer, "HTTP/1.1 200") {

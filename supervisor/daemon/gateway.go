@@ -74,11 +74,14 @@ func (g *gateway) Leave() { g.relay.Gate().Leave() }
 
 // Cut implements supervisor.Gate.
 func (g *gateway) Cut(life supervisor.Life, cause supervisor.CutCause) {
-	if cause == supervisor.CutCrash {
+	switch cause {
+	case supervisor.CutCrash:
 		g.relay.LifeGone(int64(life))
-		return
+	case supervisor.CutDeadline:
+		g.relay.Cut(int64(life), arena.Deadline)
+	case supervisor.CutOperator:
+		g.relay.Cut(int64(life), arena.Operator)
 	}
-	g.relay.Cut(int64(life), arena.Deadline)
 }
 
 // lookAgain asks for the address of a name whose connection has failed. It doesn't wait.
