@@ -43,18 +43,30 @@ func upgrade() {
 	page.Errno = 0
 	before := page.Trial
 	if before == 0 { // a program on trial is none to go back to: the one before it stays
-		file := call6(unix.SYS_OPENAT, atWorkingDirectory, text(ownFile), unix.O_PATH|unix.O_CLOEXEC, 0, 0, 0)
-		if file < 0 {
-			giveBack(page, file)
+		if failed := keepOldFile(); failed < 0 {
+			giveBack(page, failed)
 			return
 		}
-		call(unix.SYS_DUP3, uintptr(file), OldExeFD, unix.O_CLOEXEC)
-		call(unix.SYS_CLOSE, uintptr(file), 0, 0)
 	}
 	page.Trial = monotonic()
 	failed := execute(NextExeFD)
 	page.Trial = before
 	giveBack(page, failed)
+}
+
+// keepOldFile puts the file that we run to where it is found again. A function of its own, as is executeFile: what
+// calls execute must leave room on the stack for it, and a system call with six arguments takes much of that.
+//
+//go:nosplit
+//go:norace
+func keepOldFile() int {
+	file := call6(unix.SYS_OPENAT, atWorkingDirectory, text(ownFile), unix.O_PATH|unix.O_CLOEXEC, 0, 0, 0)
+	if file < 0 {
+		return file
+	}
+	call(unix.SYS_DUP3, uintptr(file), OldExeFD, unix.O_CLOEXEC)
+	call(unix.SYS_CLOSE, uintptr(file), 0, 0)
+	return 0
 }
 
 //go:nosplit
@@ -84,10 +96,16 @@ func goBack() {
 func execute(fd uintptr) int {
 	eachDescriptor(passThem)
 	setFileLimit() // the one that we came with, which is the one that the next program comes with
-	failed := call6(unix.SYS_EXECVEAT, fd, text(noName), own.argv, own.envp, unix.AT_EMPTY_PATH, 0)
+	failed := executeFile(fd)
 	takeFileLimit()
 	eachDescriptor(keepThem)
 	return failed
+}
+
+//go:nosplit
+//go:norace
+func executeFile(fd uintptr) int {
+	return call6(unix.SYS_EXECVEAT, fd, text(noName), own.argv, own.envp, unix.AT_EMPTY_PATH, 0)
 }
 
 // endTrial lets a program that has stood its trial stay.

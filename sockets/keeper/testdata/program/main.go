@@ -41,7 +41,7 @@ func suffer() {
 	case "exit":
 		os.Exit(3)
 	case "hang":
-		select {}
+		time.Sleep(time.Hour) // Go ends a program in which nothing can ever happen again: that would be a panic
 	}
 }
 
