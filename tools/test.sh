@@ -14,6 +14,6 @@ if [ "${1:-}" = e2e ]; then
 	exec "$GO" test -count=1 -p 1 -timeout 4h -v -run "^TestEndToEnd${2:-}" "${endtoend[@]}"
 fi
 # The race detector is too slow for a death at every point.
-"$GO" test -run '^(TestKilledAtEveryPoint|TestWhoBelieves)' ./sockets/relay
-"$GO" test -race -timeout 10m -skip '^TestEndToEnd' ./...
-"$GO" test -count=1 -p 1 -timeout 14m -run '^TestEndToEnd' "${endtoend[@]}"
+"$GO" test -timeout 30m -run '^(TestKilledAtEveryPoint|TestWhoBelieves)' ./sockets/relay
+"$GO" test -race -timeout 30m -skip '^TestEndToEnd' ./...
+"$GO" test -count=1 -p 1 -timeout 40m -run '^TestEndToEnd' "${endtoend[@]}"
