@@ -49,6 +49,24 @@ func (p *process) ownedAt(address string) error {
 	return p.nameStrangers(address)
 }
 
+// occupied says who serves at the upstream before its worker is started, if somebody does: a worker that finds its address
+// in use ends, mostly, and doesn't know whose it is. Whoever can't be seen is left to the worker to find.
+func occupied(ctx context.Context, at supervisor.Upstream) error {
+	if at.Network != "tcp" {
+		return nil // a socket file that somebody listens on was found before
+	}
+	all, err := addresses(ctx, at)
+	if err != nil {
+		return nil //nolint:nilerr // a name without an address now may have one when the worker asks
+	}
+	for _, address := range all {
+		if pids, err := tcpdiag.Owners(at.Network, address); err == nil && len(pids) > 0 {
+			return fmt.Errorf("%s is served by %s, which is not of this worker", at, whoListens(at.Network, address))
+		}
+	}
+	return nil
+}
+
 // pids are all of the life's.
 func (p *process) pids() ([]int, error) {
 	living, err := p.id.living()

@@ -198,7 +198,6 @@ func TestAStrangersSocketIsNotTheWorkers(t *testing.T) {
 	}
 	t.Run("tcp shared", func(t *testing.T) {
 		at := supervisor.Upstream{Network: "tcp", Address: must(freePort())}
-		name := stranger(t, at, "listen:{}")
 		said := filepath.Join(t.TempDir(), "worker")
 		r := newRig(t, func(o *Options) {
 			o.Upstream = at
@@ -206,11 +205,29 @@ func TestAStrangersSocketIsNotTheWorkers(t *testing.T) {
 		})
 		p := r.begin(1)
 		pidFrom(t, said)
+		name := stranger(t, at, "listen:{}") // after the start, which would see it
 		err := p.Ready(soon(t), func(string) {})
 		if err == nil || !strings.Contains(err.Error(), "is shared with "+name) {
 			t.Errorf("got %v, want an error that names the stranger %s", err, name)
 		}
 	})
+}
+
+// A worker would only say that the address is in use, and end; nothing is started for that.
+func TestAStrangerAtTheUpstreamIsNamedBeforeTheStart(t *testing.T) {
+	for _, host := range []string{"127.0.0.1", "localhost"} {
+		at := supervisor.Upstream{Network: "tcp", Address: must(freePort())}
+		name := stranger(t, at, "listen:{}")
+		_, port, _ := net.SplitHostPort(at.Address)
+		at.Address = net.JoinHostPort(host, port)
+		r := newRig(t, func(o *Options) {
+			o.Upstream = at
+			o.Command = worker("say:never", "exit:1")
+		})
+		if _, err := r.Start(t.Context(), 1); err == nil || err.Error() != at.String()+" is served by "+name+", which is not of this worker" {
+			t.Errorf("got %v, want an error that names the stranger %s", err, name)
+		}
+	}
 }
 
 // Engines serve from processes far from the main one. All of the life's processes may own the socket.

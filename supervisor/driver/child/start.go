@@ -26,6 +26,9 @@ func (d *Driver) Start(ctx context.Context, life supervisor.Life) (supervisor.Pr
 	if err != nil {
 		return nil, err
 	}
+	if err := occupied(ctx, at); err != nil {
+		return nil, err
+	}
 	command := d.opts.Command(at)
 	program, err := lookUp(command)
 	if err != nil {
