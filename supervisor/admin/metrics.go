@@ -77,6 +77,9 @@ var families = []family{
 	counter("take_over_connections_lost_total", "Connections that could not be taken over, cut alone.", func(n *Numbers) int64 { return n.TakenOver.Lost }),
 	counter("take_over_connections_poisonous_total", "Connections that were being worked on at three deaths in a row, cut alone.", func(n *Numbers) int64 { return n.TakenOver.Poisoned }),
 
+	counters("take_over_bytes_total", "Bytes that take-overs found between two steps of a dead runner, by the steps.", "found", func(n *Numbers) map[string]int64 { return n.TakenOver.Bytes }),
+	counters("take_over_descriptors_total", "Descriptors that take-overs found in no slot, by what became of them.", "became", func(n *Numbers) map[string]int64 { return n.TakenOver.Descriptors }),
+
 	{
 		name: "phase", help: "1 for the phase that the worker's life is in, 0 for the others.", kind: prometheus.GaugeValue, labels: []string{"phase"},
 		samples: func(n *Numbers, out emit) {
@@ -135,6 +138,7 @@ var families = []family{
 	counters("streams_total", "Streams that ended, by outcome.", "outcome", func(n *Numbers) map[string]int64 { return n.Streams.Outcomes }),
 	counters("cuts_total", "Streams that ended before their answer, by cause.", "cause", func(n *Numbers) map[string]int64 { return n.Streams.Cuts }),
 	counters("refusals_total", "Streams that were answered in the worker's place, by code.", "code", func(n *Numbers) map[string]int64 { return n.Refusals }),
+	counter("streams_begun_total", "Requests whose head was whole, or should have been.", func(n *Numbers) int64 { return n.Begun }),
 	gauge("streams_open", "Streams from their whole head to their end.", func(n *Numbers) float64 { return float64(n.Streams.Open) }),
 	gauge("streams_in_flight", "Streams that the worker has.", func(n *Numbers) float64 { return float64(n.Gate.InFlight) }),
 	gauge("streams_held", "Streams that wait for a life to serve.", func(n *Numbers) float64 { return float64(n.Gate.Held) }),

@@ -27,7 +27,8 @@ func someNumbers() (Status, Numbers) {
 		RestartsBy: []RestartCount{{"operator", "done", 2}}, Would: map[string]int64{"hung": 1},
 		Bytes: map[string]int64{"to_clients": 1 << 40}, Refusals: map[string]int64{"malformed_request": 1},
 		Verdicts: []string{"well", "sick"}, Condemnations: map[string]int64{"sick": 1}, Probes: []ProbeCount{{Kind: "http", Passed: 5, Took: h}},
-		Retries: map[string]int64{"crash": 1}, Uncopied: map[string]int64{"budget": 1},
+		TakenOver: TakenOver{Bytes: map[string]int64{"taken_not_noted": 1}, Descriptors: map[string]int64{"closed": 1}},
+		Retries:   map[string]int64{"crash": 1}, Uncopied: map[string]int64{"budget": 1},
 		LaneBusy: []time.Duration{time.Second, 2 * time.Second},
 		HoldWait: h, QueueWait: h, FirstByte: h, TokenGap: h, Connect: h,
 	}
@@ -162,7 +163,7 @@ func TestScrapesHaveNoLabelOfAClients(t *testing.T) {
 	for _, f := range families {
 		for _, label := range f.labels {
 			switch label {
-			case "version", "goversion", "kind", "phase", "reason", "result", "outcome", "cause", "code", "direction", "lane", "lost", "why", "front", "verdict", "probe":
+			case "version", "goversion", "kind", "phase", "reason", "result", "outcome", "cause", "code", "direction", "lane", "lost", "why", "front", "verdict", "probe", "found", "became":
 			default:
 				t.Errorf("%s has the label %s: does it have few values, none of which a client chooses? Then list it here", f.name, label)
 			}

@@ -21,6 +21,7 @@ type Numbers struct {
 	Vetoed        int64
 	Probes        []ProbeCount
 
+	Begun                  int64 // streams
 	Accepted, Shed, Paused int64 // connections; those closed for want of room; times that none was accepted
 	TurnedAway             int64 // of addresses that had as many as they may
 	Early, EarlyFailed     int64 // answers begun while their requests waited, and those of them that became an error
@@ -58,7 +59,10 @@ type ProbeCount struct {
 }
 
 // TakenOver is what take-overs found.
-type TakenOver struct{ Mended, Lost, Poisoned int64 }
+type TakenOver struct {
+	Mended, Lost, Poisoned int64
+	Bytes, Descriptors     map[string]int64
+}
 
 // Histogram counts times by their length.
 type Histogram struct {

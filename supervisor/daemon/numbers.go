@@ -22,7 +22,7 @@ func (b backend) Numbers() admin.Numbers {
 		Verdicts: verdicts, Condemnations: map[string]int64{health.Sick.String(): pulse.Sick.Load(), health.Stuck.String(): pulse.Hung.Load()},
 		Vetoed: pulse.Vetoed.Load(), Probes: probesOf(pulse),
 		Connections: traffic.Connections, Slots: b.arena.Slots(),
-		Accepted: traffic.Counts.Accepted, Shed: traffic.Counts.Shed, Paused: traffic.Counts.Stalled,
+		Begun: traffic.Counts.Streams, Accepted: traffic.Counts.Accepted, Shed: traffic.Counts.Shed, Paused: traffic.Counts.Stalled,
 		Heartbeats: traffic.Counts.Heartbeats, TooLong: measures.TooLong, Refusals: measures.Refusals,
 		Bytes:    map[string]int64{"from_clients": measures.UpBytes, "to_clients": measures.DownBytes},
 		LaneBusy: measures.Busy, LogLost: measures.LogLost,
@@ -36,7 +36,13 @@ func (b backend) Numbers() admin.Numbers {
 		StateErrors: account.StateErrors.Load(), ClockJumps: account.ClockJumps.Load(),
 	}
 	found := traffic.Counts.TakeOver
-	n.TakenOver = admin.TakenOver{Mended: found.Mended, Lost: found.Impossible, Poisoned: found.Poisoned}
+	n.TakenOver = admin.TakenOver{
+		Mended: found.Mended, Lost: found.Impossible, Poisoned: found.Poisoned,
+		Bytes: map[string]int64{
+			"taken_not_noted": found.Untaken, "given_not_noted": found.Ungiven, "read_not_judged": found.Unjudged, "judged_not_sent": found.Unsent,
+		},
+		Descriptors: map[string]int64{"taken_in": found.Adopted, "closed": found.Orphans},
+	}
 	for _, reason := range reasons {
 		n.Would[reason.String()] = status.WouldRestart[reason.String()]
 	}

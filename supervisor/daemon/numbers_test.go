@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -60,17 +61,18 @@ func TestAClockThatJumpsIsSaidAndOneThatDriftsIsNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		d := &daemon{arena: arena.OnHeap(1), Options: Options{Log: slog.New(slog.NewTextHandler(&out, nil))}}
-		began, offset := time.Now(), time.Duration(0)
+		began := time.Now()
+		var offset atomic.Int64 // of the wall clock
 		read := func() clocks {
 			since := time.Since(began)
-			return clocks{wall: began.Add(since + since/2000 + offset).Round(0), mono: since} // 500 ppm fast
+			return clocks{wall: began.Add(since + since/2000 + time.Duration(offset.Load())).Round(0), mono: since} // 500 ppm fast
 		}
 		go d.watchClock(t.Context(), read)
 		for _, test := range []struct {
 			jump time.Duration
 			want int64
 		}{{0, 0}, {time.Hour, 1}, {0, 1}, {-48 * time.Hour, 2}, {900 * time.Millisecond, 2}} {
-			offset += test.jump
+			offset.Add(int64(test.jump))
 			time.Sleep(lookAtClock + time.Second)
 			synctest.Wait()
 			if got := d.arena.Account().ClockJumps.Load(); got != test.want {
