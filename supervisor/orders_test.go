@@ -436,12 +436,12 @@ func TestOrdersFindOutWhatIsMissing(t *testing.T) {
 			missing: "a freeze",
 			facts:   &facts,
 			control: func(w *world) { w.forget = forgetFreeze },
-			broken: "while it is frozen",
+			broken:  "while it is frozen",
 		},
 		{
 			missing: "a freeze, at our death",
 			facts:   &facts,
-			control: func(w *world) { w.forgetAtEnd = forgetFreeze },
+			control: func(w *world) { w.deadly, w.forgetAtEnd = 3, forgetFreeze },
 			broken:  "while it is frozen",
 		},
 		{

@@ -24,12 +24,13 @@ type world struct {
 	gate   gateModel
 	broken string
 
-	mortal    bool   // runners die now and then
-	deaf      bool   // workers ignore TERM
-	lateStore bool   // control: the record is stored after the effects, not before
-	blind     bool   // control: an older life's events look like the current life's
-	deaths    int    // of runners
-	seen      *cells // how often which event met which state
+	mortal    bool    // runners die now and then
+	deadly    float64 // percent of the moments in which one may
+	deaf      bool    // workers ignore TERM
+	lateStore bool    // control: the record is stored after the effects, not before
+	blind     bool    // control: an older life's events look like the current life's
+	deaths    int     // of runners
+	seen      *cells  // how often which event met which state
 
 	// Controls: what the machine is made to forget before each step, or at each death.
 	forget      func(*Machine)
@@ -75,7 +76,7 @@ type gateModel struct {
 
 func newWorld(seed uint64, facts *table) *world {
 	w := &world{
-		rng: rand.New(rand.NewPCG(seed, 1)), facts: facts, now: time.Hour, mortal: true, seen: &cells{},
+		rng: rand.New(rand.NewPCG(seed, 1)), facts: facts, now: time.Hour, mortal: true, deadly: 0.3, seen: &cells{},
 		procs: map[Life]*proc{}, mayCutNow: map[Life]bool{}, grave: map[Life]bool{}, drainSince: map[Life]time.Duration{}, asked: map[Life]bool{},
 		answered: map[int64]bool{}, journaled: map[int64]bool{},
 		gate: gateModel{inFlight: map[Life]int{}, owed: map[Life]bool{}, paid: map[Life]bool{}},
@@ -154,7 +155,7 @@ func (w *world) store() {
 
 // dies kills the runner, sometimes. All that it had asked for is forgotten with it; processes, streams and the record are not.
 func (w *world) dies() bool {
-	if !w.mortal || w.record == nil || !w.chance(0.3) {
+	if !w.mortal || w.record == nil || !w.chance(w.deadly) {
 		return false
 	}
 	w.deaths++
