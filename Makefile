@@ -1,6 +1,6 @@
 # make build   the program, bin/autoglm-sidecar
 # make test    everything that has to hold; sets itself up on a fresh Debian machine
-# make demo    a worker restarted and the sidecar killed under load, in 40 seconds
+# make demo    a worker restarted and the sidecar killed under load, in 45 seconds
 # make help    the rest
 
 SHELL := /bin/bash
