@@ -115,7 +115,7 @@ func TestGenerateOfAWorkerThatHangs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := httptest.NewServer(answer)
 			defer s.Close()
-			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 			defer cancel()
 			if err := probe.Generate("tcp", s.Listener.Addr().String(), "/v1/completions", "")(ctx); !errors.Is(err, probe.ErrNoAnswer) {
 				t.Errorf("got %v, want %v", err, probe.ErrNoAnswer)

@@ -62,7 +62,7 @@ func TestReach(t *testing.T) {
 				}
 				patience := 5 * time.Second
 				if errors.Is(tt.want, probe.ErrNoAnswer) {
-					patience = 50 * time.Millisecond
+					patience = 500 * time.Millisecond
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
@@ -119,7 +119,7 @@ func TestAFullQueueIsNoServer(t *testing.T) {
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(at.(*syscall.SockaddrInet4).Port))
 	ask := probe.TCP("tcp", address)
 	for range 10 { // a queue of 0 holds one or two
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		err = ask(ctx)
 		cancel()
 		if err != nil {
