@@ -19,10 +19,13 @@ pulse:
   prefill: 30s
   window: 10s
   probes:
-    - {kind: tcp, interval: 200ms, timeout: 150ms, fall: 3}
-    - {kind: http, path: /health, interval: 200ms, timeout: 150ms, fall: 3}
-    - {kind: generate, interval: 500ms, timeout: 400ms, fall: 3}
+    - {kind: tcp, interval: 200ms, timeout: 1s, rise: 1}
+    - {kind: http, path: /health, interval: 200ms, timeout: 1s, rise: 1}
+    - {kind: generate, interval: 500ms, timeout: 1s, rise: 1}
 `
+
+// settle is the time in which each probe passes, as it must have before its failure means anything.
+const settle = 5 * time.Second
 
 // pulsed is a sidecar whose worker's health is judged with the bounds of pulseFile.
 func pulsed(t *testing.T, ctx context.Context, more string) *Sidecar {
@@ -97,7 +100,7 @@ func reasons(t *testing.T, side *Sidecar) (all []string) {
 // its streams have ended, it is: so the probes did fail.
 func TestEndToEndSaturated(t *testing.T) {
 	t.Parallel() // nothing here measures a pause
-	const streams, rate, before = 64, 50, 5
+	const streams, rate, before = 64, 50, 10
 	during := time.Duration(size(t, "SATURATED", 20)) * time.Second
 	ctx := within(t, during+2*time.Minute)
 	side := pulsed(t, ctx, "drain: 5s\n")
@@ -108,6 +111,7 @@ func TestEndToEndSaturated(t *testing.T) {
 	if _, err := load.WaitOpen(ctx, streams, time.Second); err != nil {
 		t.Fatal(err)
 	}
+	rest(ctx, settle)
 	turn(t, ctx, side, `{"saturated":true}`)
 	rest(ctx, during)
 	st, err := side.ask(ctx)
@@ -157,7 +161,7 @@ func TestEndToEndHung(t *testing.T) {
 	}
 	turn(t, ctx, side, `{"hang":"engine"}`)
 	took := untilLife(t, ctx, side, 2)
-	// 3 s of silence, 3 answers that come every 500 ms or not at all, a look a second, and the worker's own end and start.
+	// 3 s of silence, 3 answers that don't come within a second, a look a second, and the worker's own end and start.
 	if took < 3*time.Second || took > 20*time.Second {
 		t.Errorf("found and replaced within %v, want 3 to 20 s", took)
 	}
@@ -180,7 +184,7 @@ func TestEndToEndDeadPage(t *testing.T) {
 	t.Parallel() // nothing here measures a pause
 	ctx := within(t, 2*time.Minute)
 	side := pulsed(t, ctx, "")
-	rest(ctx, 2*time.Second) // each probe is to pass first
+	rest(ctx, settle)
 	turn(t, ctx, side, `{"hang":"server"}`)
 	took := untilLife(t, ctx, side, 2)
 	if took > 20*time.Second {
@@ -197,7 +201,7 @@ func TestEndToEndObserve(t *testing.T) {
 	t.Parallel() // nothing here measures a pause
 	ctx := within(t, 2*time.Minute)
 	side := pulsed(t, ctx, "mode: observe\n")
-	rest(ctx, 2*time.Second)
+	rest(ctx, settle)
 	turn(t, ctx, side, `{"hang":"server"}`)
 	err := poll(ctx, 50*time.Millisecond, func() (bool, error) {
 		st, err := side.ask(ctx)
