@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// prometheus is a real one, Debian's, that watches one target once a second.
+// prometheus is a real one, Debian's, that watches one target every two seconds.
 type prometheus struct {
 	address string
 	log     string
@@ -36,7 +36,7 @@ func watchWith(t *testing.T, target string) *prometheus {
 		t.Fatal(err)
 	}
 	settings := filepath.Join(dir, "prometheus.yml")
-	text := "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n- {job_name: sidecar, static_configs: [{targets: ['" + target + "']}]}\n"
+	text := "global: {scrape_interval: 2s, scrape_timeout: 2s}\nscrape_configs:\n- {job_name: sidecar, static_configs: [{targets: ['" + target + "']}]}\n"
 	if err := os.WriteFile(settings, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
