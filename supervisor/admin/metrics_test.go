@@ -17,12 +17,13 @@ import (
 // someNumbers are numbers with something in each family.
 func someNumbers() (Status, Numbers) {
 	h := Histogram{Bounds: []time.Duration{time.Millisecond, time.Second}, Counts: []int64{3, 2, 1}, Sum: 5 * time.Second}
-	return Status{
+	status := Status{
 		Version: "1.2", Since: time.Unix(1e9, 0), Keeper: 7, TakeOvers: 3, Phase: "serving", Life: 4, Ready: true, Mode: "act",
 		Fronts:  []Front{{Listen: "[::]:8000", Connections: 4, Open: 3}},
 		Gate:    Gate{State: "open", InFlight: 5, Held: 6, Queued: 8},
 		Streams: Streams{Open: 9, OldestMS: 1500, Outcomes: map[string]int64{"complete": 100, "cut": 2}, Cuts: map[string]int64{"crash": 2}},
-	}, Numbers{
+	}
+	numbers := Numbers{
 		GoVersion: "go1.26", Phases: []string{"down", "serving"}, Deaths: map[string]int64{"killed": 3},
 		RestartsBy: []RestartCount{{"operator", "done", 2}}, Would: map[string]int64{"hung": 1},
 		Bytes: map[string]int64{"to_clients": 1 << 40}, Refusals: map[string]int64{"malformed_request": 1},
@@ -32,6 +33,7 @@ func someNumbers() (Status, Numbers) {
 		LaneBusy: []time.Duration{time.Second, 2 * time.Second},
 		HoldWait: h, QueueWait: h, FirstByte: h, TokenGap: h, Connect: h,
 	}
+	return status, numbers
 }
 
 // scrape asks the plain listener for path with an Accept.
