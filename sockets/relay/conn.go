@@ -107,8 +107,12 @@ func (c *conn) toWorker() int64 { return c.r.Up.Safe - c.slot.Noted.UpGiven }
 
 func (c *conn) watchedWorker() bool { return c.r.Worker >= 0 && c.connected }
 
-// unjudgedDown is what was read from the worker, and not judged.
+// unjudgedDown is what was read from the worker, and not judged. Of a stream without one the counts mean nothing: they
+// may be those of a connection that was on its way when we died.
 func (c *conn) unjudgedDown() []byte {
+	if c.r.Worker < 0 {
+		return nil
+	}
 	h := &c.r.Down
 	return c.areas.DownIn[h.Judged-h.InBase : c.slot.Noted.DownTaken-h.InBase]
 }

@@ -166,6 +166,7 @@ func (l *lane) endEarly(c *conn, said []byte) {
 	if why == "" {
 		why = "it gave no reason"
 	}
+	l.makeRoomForError(c)
 	c.r.Outcome = arena.WorkerError
 	l.sayEarlyError(c, "worker_error", fmt.Sprintf("the worker answered with status %d: %s", l.response.Status, why))
 	l.end(c)

@@ -84,6 +84,31 @@ func TestHeartbeatsGoOnUntilTheWorkerSaysSomething(t *testing.T) {
 	}
 }
 
+// TestHeartbeatsGoOnThoughWeDiedOnTheWayToASecondLife: the first life had it over a kept connection, whose count was high;
+// the count of the second's was noted, and then we died. Of a stream that waits no such count means anything.
+func TestHeartbeatsGoOnThoughWeDiedOnTheWayToASecondLife(t *testing.T) {
+	w := closed(t, nil)
+	c := w.connect(post(chatPath, openAIRequest))
+	w.passTime(25 * time.Second)
+	if !begun(c) {
+		t.Fatalf("got %q, want an early answer", c.got)
+	}
+	for i := range w.arena.Slots() {
+		if w.arena.Used(i) {
+			r := *w.arena.Committed(i)
+			r.Down.InBase, r.Down.Judged = 5000, 5000
+			w.arena.Commit(i, &r)
+			w.arena.Note(&w.arena.Slot(i).Noted.DownTaken, 0)
+		}
+	}
+	w.start()
+	before := strings.Count(string(c.got), ":\n\n")
+	w.passTime(31 * time.Second)
+	if n := strings.Count(string(c.got), ":\n\n") - before; n != 3 {
+		t.Errorf("%d heartbeats after the death, want 3", n)
+	}
+}
+
 func TestWhoGetsNoEarlyAnswer(t *testing.T) {
 	for name, test := range map[string]struct {
 		request string

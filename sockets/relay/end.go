@@ -98,10 +98,7 @@ func (l *lane) cut(c *conn, cause arena.Cause, why string) {
 		r.Down.Out = r.Down.Safe
 		l.commit(c)
 	}
-	rewind(&r.Down, c.slot.Noted.DownGiven)
-	if compact(&r.Down, c.areas.DownOut, c.slot.Noted.DownGiven) {
-		l.commit(c)
-	}
+	l.makeRoomForError(c)
 	if !r.Has(arena.AnswerBegun) {
 		l.answerError(c, http.StatusBadGateway, "worker_failed", why)
 		l.end(c)
@@ -140,11 +137,20 @@ var causeTexts = map[arena.Cause]string{
 // refuse answers in the worker's place, and closes.
 func (l *lane) refuse(c *conn, status int, code, why string) {
 	l.count.Refusals[arena.RefusalOf(code)].Add(1)
+	l.makeRoomForError(c)
 	c.r.Outcome = arena.Refused
 	c.r.Clear(arena.KeepAlive)
-	rewind(&c.r.Down, c.slot.Noted.DownGiven)
 	l.answerError(c, status, code, why)
 	l.end(c)
+}
+
+// makeRoomForError puts what the client hasn't taken yet where there is room behind it. It may commit, so nothing may be
+// decided yet that a stream which goes on can't have.
+func (l *lane) makeRoomForError(c *conn) {
+	rewind(&c.r.Down, c.slot.Noted.DownGiven)
+	if compact(&c.r.Down, c.areas.DownOut, c.slot.Noted.DownGiven) {
+		l.commit(c)
+	}
 }
 
 // answerError appends a whole answer of ours. A 503 may be tried again: the request may go to another sidecar. What two
