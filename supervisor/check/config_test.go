@@ -1,7 +1,6 @@
 package check
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -36,15 +35,7 @@ func TestEndToEndSettingsOfAFile(t *testing.T) {
 		}
 	}
 	write("drain: 3m\nheartbeat: 1s\nworker:\n  " + user + "\n  memory_share: 80%\n  environment: {HF_TOKEN: CANARY, A: b}\n")
-	side, err := StartSidecar(ctx, SidecarOptions{Program: program, Run: []string{"--config", file, "--heartbeat", "2s"}, Sim: []string{"--tokens-per-second", "50"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := side.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	side := running(ctx, t, SidecarOptions{Program: program, Run: []string{"--config", file, "--heartbeat", "2s"}, Sim: []string{"--tokens-per-second", "50"}})
 	st, err := side.Status(ctx)
 	if err != nil {
 		t.Fatal(err)

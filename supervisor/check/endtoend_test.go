@@ -60,6 +60,21 @@ func build(name, env string, flags ...string) (string, error) {
 	return file, nil
 }
 
+// running is a sidecar that serves, until the test ends.
+func running(ctx context.Context, t *testing.T, opts SidecarOptions) *Sidecar {
+	t.Helper()
+	side, err := StartSidecar(ctx, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := side.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return side
+}
+
 // program is the file of a build. End-to-end tests are what takes the time: -short leaves them out.
 func program(t *testing.T, built func() (string, error)) string {
 	t.Helper()

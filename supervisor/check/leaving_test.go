@@ -29,16 +29,8 @@ func TestEndToEndKilledWhileLeaving(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ctx := within(t, time.Minute)
-			side, err := StartSidecar(ctx, SidecarOptions{
+			side := running(ctx, t, SidecarOptions{
 				Program: file, Unix: test.unix, Run: []string{"--stop-grace", "1s"}, Sim: []string{"--tokens-per-second", "50", "--on-term", "ignore"},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := side.Stop(context.Background()); err != nil {
-					t.Error(err)
-				}
 			})
 			st, err := side.Status(ctx)
 			if err != nil {
@@ -94,15 +86,7 @@ func killWhileLeaving(ctx context.Context, side *Sidecar, rng *rand.Rand, kills 
 func TestEndToEndASecondWordIsHeardByTheNextRunner(t *testing.T) {
 	file := program(t, shipped)
 	ctx := within(t, 40*time.Second)
-	side, err := StartSidecar(ctx, SidecarOptions{Program: file, Sim: []string{"--tokens-per-second", "50"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := side.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	side := running(ctx, t, SidecarOptions{Program: file, Sim: []string{"--tokens-per-second", "50"}})
 	st, err := side.Status(ctx)
 	if err != nil {
 		t.Fatal(err)

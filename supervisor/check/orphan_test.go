@@ -17,15 +17,7 @@ func TestEndToEndOrphan(t *testing.T) {
 		opts := SidecarOptions{Program: file, Unix: unix, Sim: []string{"--start-delay", "2s", "--tokens-per-second", "50"}}
 		t.Run(opts.workerName(), func(t *testing.T) {
 			ctx := within(t, 2*time.Minute)
-			side, err := StartSidecar(ctx, opts)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := side.Stop(context.Background()); err != nil {
-					t.Error(err)
-				}
-			})
+			side := running(ctx, t, opts)
 			first, err := side.Status(ctx)
 			if err != nil {
 				t.Fatal(err)

@@ -128,16 +128,8 @@ func TestEndToEndPrometheus(t *testing.T) {
 		t.Fatal(err)
 	}
 	const rate = 50
-	side, err := StartSidecar(ctx, SidecarOptions{
+	side := running(ctx, t, SidecarOptions{
 		Program: file, Run: []string{"--http", target}, Sim: []string{"--start-delay", "3s", "--tokens-per-second", strconv.Itoa(rate)},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := side.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
 	})
 	p := watchWith(t, target)
 	load := StartLoad(ctx, LoadOptions{

@@ -35,15 +35,7 @@ func pulsed(t *testing.T, ctx context.Context, more string) *Sidecar {
 	if err := os.WriteFile(config, []byte(pulseFile+more), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	side, err := StartSidecar(ctx, SidecarOptions{Program: file, Run: []string{"--config", config}, Sim: []string{"--tokens-per-second", "50"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := side.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	side := running(ctx, t, SidecarOptions{Program: file, Run: []string{"--config", config}, Sim: []string{"--tokens-per-second", "50"}})
 	return side
 }
 

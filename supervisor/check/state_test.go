@@ -1,7 +1,6 @@
 package check
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -25,16 +24,8 @@ func TestEndToEndNothingCanBeKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	side, err := StartSidecar(ctx, SidecarOptions{
+	side := running(ctx, t, SidecarOptions{
 		Program: file, Run: []string{"--http", target, "--state", filepath.Join(obstacle, "state")}, Sim: []string{"--tokens-per-second", "50"},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := side.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
 	})
 	load := StartLoad(ctx, LoadOptions{Address: side.Address, Rate: 50, Seed: 1, Groups: []Group{{Kind: Stream, Clients: 8, Tokens: [2]int{20, 40}}}})
 	restart := func() (stateError, metrics string) {

@@ -34,16 +34,8 @@ func marked(ctx context.Context, address, prompt string) (status int, shouldRetr
 func TestEndToEndAPromptThatKillsTheWorker(t *testing.T) {
 	for name, kill := range map[string]bool{"alone": false, "with a death of ours": true} {
 		t.Run(name, func(t *testing.T) {
-			side, err := StartSidecar(within(t, 30*time.Second), SidecarOptions{
+			side := running(within(t, 30*time.Second), t, SidecarOptions{
 				Program: program(t, shipped), Sim: []string{"--start-delay", "300ms", "--tokens-per-second", "100", "--crash-on-prompt", "MARKED"},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := side.Stop(context.Background()); err != nil {
-					t.Error(err)
-				}
 			})
 			ctx := within(t, 2*time.Minute)
 			load := &Load{opts: LoadOptions{Address: side.Address, Rate: 100, Patience: time.Minute}}

@@ -55,15 +55,7 @@ func TestEndToEndUpgrade(t *testing.T) {
 		opts := SidecarOptions{Program: file, Unix: unix, Sim: []string{"--start-delay", "700ms", "--tokens-per-second", "50"}}
 		t.Run(opts.workerName(), func(t *testing.T) {
 			ctx := within(t, 4*time.Minute)
-			side, err := StartSidecar(ctx, opts)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := side.Stop(context.Background()); err != nil {
-					t.Error(err)
-				}
-			})
+			side := running(ctx, t, opts)
 			u := &upgrading{T: t, ctx: ctx, side: side, keeper: side.Keeper()}
 			u.load = StartLoad(ctx, LoadOptions{
 				Address: side.Address, Rate: 50, Seed: seed(t), Ramp: 500 * time.Millisecond,

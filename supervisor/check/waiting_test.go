@@ -21,15 +21,7 @@ import (
 // restarted starts a sidecar and restarts its worker, and returns while the gate holds. ended yields what became of it.
 func restarted(t *testing.T, ctx context.Context, opts SidecarOptions) (side *Sidecar, ended <-chan error) {
 	t.Helper()
-	side, err := StartSidecar(ctx, opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := side.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	side = running(ctx, t, opts)
 	done := make(chan error, 1)
 	go func() {
 		_, err := side.Restart(ctx)

@@ -16,15 +16,7 @@ func TestEndToEndStopAndStartOverOurDeath(t *testing.T) {
 		opts := SidecarOptions{Program: file, Unix: unix, Sim: []string{"--start-delay", "2s", "--tokens-per-second", "50"}}
 		t.Run(opts.workerName(), func(t *testing.T) {
 			ctx := within(t, 2*time.Minute)
-			side, err := StartSidecar(ctx, opts)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := side.Stop(context.Background()); err != nil {
-					t.Error(err)
-				}
-			})
+			side := running(ctx, t, opts)
 			before := killOne(ctx, t, side)
 			counts := underLoad(ctx, t, side, 32, func(load *Load) {
 				if _, err := load.WaitOpen(ctx, 24, time.Second); err != nil {
@@ -53,7 +45,7 @@ func TestEndToEndStopAndStartOverOurDeath(t *testing.T) {
 
 			say(ctx, t, side, "drain")
 			say(ctx, t, side, "start")
-			err = poll(ctx, 5*time.Millisecond, func() (bool, error) { // else the next runner may find none, and starts another
+			err := poll(ctx, 5*time.Millisecond, func() (bool, error) { // else the next runner may find none, and starts another
 				st, err := side.ask(ctx)
 				return err == nil && st.Worker.PID != 0, side.gone()
 			})
