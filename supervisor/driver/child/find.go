@@ -125,10 +125,11 @@ func (d *Driver) cloned(ctx context.Context, m mark) (int, error) {
 		if err != nil {
 			return 0, err
 		}
+		half := d.halfStarted(all) // before marks are looked for: who executes a program in between has one by then
 		if pid := leader(all, m); pid != 0 {
 			return pid, nil
 		}
-		if !d.halfStarted(all) {
+		if !half {
 			return 0, nil
 		}
 		select {
@@ -153,7 +154,8 @@ func leader(all map[int]procfs.ProcStat, m mark) int {
 }
 
 // halfStarted reports whether the keeper has a child that was cloned from a runner and executes nothing of its own yet:
-// it still has the arguments of its maker, which are those of all runners.
+// it still has the arguments of its maker, which are those of all runners, or in the middle of execve none. (Linux shows
+// no argument of a program before its environment is there too: get_mm_cmdline in fs/proc/base.c.)
 func (d *Driver) halfStarted(all map[int]procfs.ProcStat) bool {
 	if d.opts.Keeper == 0 {
 		return false
@@ -161,7 +163,7 @@ func (d *Driver) halfStarted(all map[int]procfs.ProcStat) bool {
 	return slices.ContainsFunc(childrenOf(all, d.opts.Keeper), func(pid int) bool {
 		theirs, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		ours, ourErr := os.ReadFile("/proc/self/cmdline")
-		return pid != unix.Getpid() && err == nil && ourErr == nil && slices.Equal(theirs, ours)
+		return pid != unix.Getpid() && err == nil && ourErr == nil && (len(theirs) == 0 || slices.Equal(theirs, ours))
 	})
 }
 
