@@ -173,7 +173,7 @@ func (g *gate) deaths(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return g.upgrades(ctx) // the last deaths may have been in a drain
 }
 
 // deathsInRestart asks for a restart of the worker and lets runners die until it has ended.

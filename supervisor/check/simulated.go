@@ -14,6 +14,7 @@ type simState struct {
 	PID          int    `json:"pid"`
 	Life         string `json:"life"` // its nonce
 	Open         int64  `json:"open"`
+	MostAtOnce   int    `json:"most_at_once"` // answers
 	Requests     int64  `json:"requests"`
 	NowUnixMicro int64  `json:"now_unix_us"`
 	Departures   []struct {

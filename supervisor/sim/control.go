@@ -44,7 +44,7 @@ func (s *server) state() State {
 	return State{
 		Simulated: true, PID: os.Getpid(), Life: s.life, Ready: s.ready.Load(), Leaving: s.leaving.Load(),
 		Connections: s.connections.Load(), Requests: s.requests.Load(), Malformed: s.malformed.Load(),
-		Open: s.open.Load(), Whole: s.whole.Load(), Broken: s.broken.Load(), ClientsLeft: s.clientsLeft.Load(),
+		Open: s.open.Load(), MostAtOnce: s.pacer.mostAtOnce(), Whole: s.whole.Load(), Broken: s.broken.Load(), ClientsLeft: s.clientsLeft.Load(),
 		Tokens: s.tokens.Load(), Departures: s.lastDepartures(), Faults: *s.faults.Load(),
 		NowUnixMicro: s.wall().UnixMicro(), StartUnixMicro: s.born.UnixMicro(),
 	}

@@ -34,6 +34,7 @@ type delivery struct {
 	at      time.Duration
 	index   int // in the queue, -1: not in it
 	ended   bool
+	settled bool // it is no longer among those that run
 	aborts  bool // the worker was told to end
 	resumes bool // a hang was lifted
 }
@@ -52,6 +53,9 @@ type pacer struct {
 	open   map[*delivery]struct{}
 	queue  queue                  // of those, the ones that wait for their time
 	parked map[*delivery]struct{} // and those that hang, or are silent for ever
+	// An answer runs until just before its last bytes are written: who reads these may ask the next one at once.
+	running int
+	most    int // that ever ran at once
 }
 
 // owner is told what the pacer sees. It is called without the pacer's mutex.
@@ -154,6 +158,11 @@ func (p *pacer) visit(d *delivery, now time.Duration) {
 		p.buf, follows = d.answer.next(p.buf[:0])
 		said = d.answer.total - said
 		p.say(d, said) // before the write: a client may leave at once on what it brings
+		if follows != moveOn && follows != moveSilent {
+			p.mu.Lock()
+			p.settle(d)
+			p.mu.Unlock()
+		}
 		n, err := d.conn.writeNow(p.buf)
 		if said > 0 {
 			p.owner.counted(said)
@@ -251,9 +260,26 @@ func (p *pacer) add(d *delivery) {
 	d.index, d.done = -1, make(chan struct{})
 	p.mu.Lock()
 	p.open[d] = struct{}{}
+	p.running++
+	p.most = max(p.most, p.running)
 	heap.Push(&p.queue, d)
 	p.mu.Unlock()
 	p.poke()
+}
+
+// settle takes an answer off those that run.
+func (p *pacer) settle(d *delivery) {
+	if !d.settled {
+		d.settled = true
+		p.running--
+	}
+}
+
+// mostAtOnce is how many answers ever ran at once.
+func (p *pacer) mostAtOnce() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.most
 }
 
 func (p *pacer) requeue(d *delivery, at time.Duration) {
@@ -289,6 +315,7 @@ func (p *pacer) leave(d *delivery) bool {
 		return false
 	}
 	d.ended = true
+	p.settle(d)
 	delete(p.open, d)
 	delete(p.parked, d)
 	if d.index >= 0 {

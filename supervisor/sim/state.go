@@ -15,15 +15,16 @@ const departuresKept = 1024
 type State struct {
 	Simulated      bool        `json:"simulated"` // always true
 	PID            int         `json:"pid"`
-	Life           string      `json:"life"`        // the nonce: system_fingerprint of every answer of this process
-	Ready          bool        `json:"ready"`       // the start delay is over
-	Leaving        bool        `json:"leaving"`     // a signal to end came
-	Connections    int64       `json:"connections"` // open now
-	Requests       int64       `json:"requests"`    // all with a head that could be read, those to /sim/state and /sim/faults apart
-	Malformed      int64       `json:"malformed"`   // connections or bodies whose bytes were not HTTP
-	Open           int64       `json:"open"`        // answers (and echoes) not ended
-	Whole          int64       `json:"whole"`       // answers sent to their end as they were meant to be
-	Broken         int64       `json:"broken"`      // answers that this worker cut by a fault
+	Life           string      `json:"life"`         // the nonce: system_fingerprint of every answer of this process
+	Ready          bool        `json:"ready"`        // the start delay is over
+	Leaving        bool        `json:"leaving"`      // a signal to end came
+	Connections    int64       `json:"connections"`  // open now
+	Requests       int64       `json:"requests"`     // all with a head that could be read, those to /sim/state and /sim/faults apart
+	Malformed      int64       `json:"malformed"`    // connections or bodies whose bytes were not HTTP
+	Open           int64       `json:"open"`         // answers (and echoes) not ended
+	MostAtOnce     int         `json:"most_at_once"` // answers that ever ran at once, each until just before its last bytes
+	Whole          int64       `json:"whole"`        // answers sent to their end as they were meant to be
+	Broken         int64       `json:"broken"`       // answers that this worker cut by a fault
 	ClientsLeft    int64       `json:"clients_left"`
 	Tokens         int64       `json:"tokens"`
 	Departures     []Departure `json:"departures"` // the last 1,024 clients that left, oldest first
