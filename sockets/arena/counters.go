@@ -109,7 +109,7 @@ type Counters struct {
 	LongestHold atomic.Int64           // ns, since the mark
 	LongestGap  atomic.Int64           // ns between two sends to a client of one event stream, since the mark
 	Heartbeats  atomic.Int64
-	Early       atomic.Int64 // answers that were begun while their requests waited
+	Early       atomic.Int64 // answers that were begun before the worker had said anything
 	EarlyFailed atomic.Int64 // of them, those that became an error
 	Shed        atomic.Int64 // idle connections closed because slots ran out
 	TurnedAway  atomic.Int64 // connections of addresses that had as many as they may

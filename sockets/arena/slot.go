@@ -46,7 +46,7 @@ const (
 	WorkerKeeps                    // the worker's connection goes on after this answer
 	Reused                         // the worker's connection carried other streams before
 	Fresh                          // a connection that was kept has failed this stream: the next one is to be new
-	EarlyAnswer                    // the answer was begun while the request waited, and not by the worker
+	EarlyAnswer                    // the answer was begun before a worker had said anything, and whoever does goes on with it
 	flags                          // beyond all of them
 )
 

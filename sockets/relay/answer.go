@@ -165,6 +165,9 @@ func (l *lane) answerHead(c *conn) bool {
 	if q.Status >= 200 && r.Has(arena.EarlyAnswer) {
 		return l.splice(c, end, in[end:])
 	}
+	if end == len(in) && c.mayStayBare(q) {
+		return l.stayBare(c, in)
+	}
 	r.Down.Judged += int64(end)
 	if q.Status < 200 {
 		if q.Status != 100 && r.Minor >= 1 && !r.Has(arena.EarlyAnswer) { // 100 is ours to say

@@ -47,6 +47,7 @@ type conn struct {
 	timerAt   int64 // when the wheel will look at it, 0: never
 	retryAt   int64 // when a stream whose connection failed enters again, 0: it waits in the gate's queue
 	retries   uint
+	bareSince int64 // when the head of its answer came with nothing behind it; 0: it didn't
 	judgeAt   int64 // when an answer that ended by the worker's FIN is believed
 	closeAt   int64 // when a lingering client is left
 

@@ -119,6 +119,9 @@ const mostError = 16 << 10
 func (l *lane) splice(c *conn, head int, body []byte) bool {
 	r, q := &c.r, &l.response
 	if q.Status == 200 && q.EventStream && !q.Encoded && http1.FramingOut(r.Minor, r.Method, q) == http1.FramingChunked {
+		if len(body) == 0 && c.mayStayBare(q) {
+			return false
+		}
 		r.Down.Judged += int64(head)
 		l.beginAnswer(c, q)
 		return true
@@ -135,7 +138,7 @@ func (l *lane) splice(c *conn, head int, body []byte) bool {
 func (l *lane) spliceEnded(c *conn) bool {
 	in := c.unjudgedDown()
 	head, bad := http1.FindHeadEnd(in, 0)
-	if !c.early() || bad != nil || head == 0 || http1.ParseResponse(in[:head], c.r.Method, &l.response) != nil || l.response.Status < 200 {
+	if !c.early() || c.bare() || bad != nil || head == 0 || http1.ParseResponse(in[:head], c.r.Method, &l.response) != nil || l.response.Status < 200 {
 		return false
 	}
 	said, _ := payload(&l.response, in[head:])

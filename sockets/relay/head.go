@@ -320,7 +320,7 @@ func (l *lane) begin(c *conn, head []byte, life int64) {
 		r.Set(arena.Reused)
 	}
 	l.commit(c)
-	c.connected, c.workerOut, c.workerIn, c.lifeGone, c.scanned, c.since = reused, reused, false, false, 0, l.now
+	c.connected, c.workerOut, c.workerIn, c.lifeGone, c.scanned, c.bareSince, c.since = reused, reused, false, false, 0, 0, l.now
 	c.stream = (c.stream + 1) & streamMask
 	l.unheard(c)
 	if reused {

@@ -12,7 +12,7 @@ type Measures struct {
 	UpBytes, DownBytes int64           // taken from clients, given to clients
 	Busy               []time.Duration // each lane's time spent on events
 	TurnedAway         int64           // connections of addresses that had as many as they may
-	Early, EarlyFailed int64           // answers begun while their requests waited, and those of them that became an error
+	Early, EarlyFailed int64           // answers begun before the worker had said anything, and those of them that became an error
 	TooLong            int64           // streams with an event too long to be judged
 	Refusals           map[string]int64
 	LogLost            int64 // what was to be told of single streams and found no room

@@ -81,7 +81,7 @@ func (s loss) fate() fate {
 
 func (c *conn) loss() loss {
 	return loss{
-		heard: c.r.Has(arena.AnswerBegun) || len(c.unjudgedDown()) > 0,
+		heard: c.r.Has(arena.AnswerBegun) || len(c.unjudgedDown()) > 0 && !c.bare(),
 		given: !c.ungiven(), whole: c.givenWhole(), copied: c.copied(), repeatable: c.r.Has(arena.Repeatable), lives: c.r.Lives,
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // lost is a world whose worker dies in the middle of everything that may be given to its next life: a request that it
-// had got all of, one whose copy lies in blocks, one that it had got a part of, one that it had not got a byte of, and,
+// had got all of, one of whose answer there is a bare head, one whose copy lies in blocks, one that it had got a part of, one that it had not got a byte of, and,
 // on a connection that was kept, one behind an answer.
 type lost struct {
 	*world
@@ -28,19 +28,20 @@ func newLost(t testing.TB, seed uint64, overUnix bool) *lost {
 		o.WorkerIdle, o.Lanes = 2*time.Second, 1 // one lane, so that it finds what it kept
 	}
 	m.answers = map[string]answer{
-		chatPath: silence, "/upload": silence, "/charge": okAnswer("charged"), "/get": silence, "/first": onward("first"),
+		chatPath: silence, barePath: {bytes: chatHead, keep: true}, "/upload": silence, "/charge": okAnswer("charged"), "/get": silence, "/first": onward("first"),
 	}
 	m.connect(post(chatPath, openAIRequest))
 	m.connect(post("/upload", m.upload))
 	m.connect(post("/charge", pattern(3000))[:2000])
 	m.connect("GET /first HTTP/1.1\r\nHost: x\r\n\r\n", "GET /get HTTP/1.1\r\nHost: x\r\n\r\n")
+	m.connect(post(barePath, openAIRequest))
 	return m
 }
 
 // script lets the worker die when everything is where it should be, and come back.
 func (m *lost) script() {
 	switch {
-	case m.died == 0 && (m.heard[chatPath] > 0 && m.heard["/upload"] > 0 && m.heard["/get"] > 0 || m.steps > 400):
+	case m.died == 0 && (m.heard[chatPath] > 0 && m.heard["/upload"] > 0 && m.heard["/get"] > 0 && m.heard[barePath] > 0 || m.steps > 400):
 		m.died = m.steps
 		m.workerDies()
 	case m.died > 0 && m.steps == m.died+2: // some notice by themselves
@@ -50,7 +51,7 @@ func (m *lost) script() {
 		m.revived = m.steps
 		_, chunks := chat(2)
 		m.answers = map[string]answer{
-			chatPath: {bytes: chatHead + chunks + "0\r\n\r\n"}, "/upload": okAnswer("thank"), "/charge": okAnswer("charged"),
+			chatPath: {bytes: chatHead + chunks + "0\r\n\r\n"}, barePath: {bytes: chatHead + chunks + "0\r\n\r\n"}, "/upload": okAnswer("thank"), "/charge": okAnswer("charged"),
 			"/get": okAnswer("got"), "/late": okAnswer("late"), "/first": okAnswer("first"),
 		}
 		m.clients[2].send = []byte(post("/charge", pattern(3000)))
@@ -60,7 +61,7 @@ func (m *lost) script() {
 
 func (m *lost) whole() error {
 	events, _ := chat(2)
-	for i, want := range []string{events, "thank", "charged", "firstgot", "late"} {
+	for i, want := range []string{events, "thank", "charged", "firstgot", events, "late"} {
 		answers, err := m.clients[i].responses()
 		if err != nil {
 			return fmt.Errorf("client %d: %w", i, err)
@@ -82,7 +83,7 @@ func (m *lost) whole() error {
 		return fmt.Errorf("the worker got another charge: %d bytes", len(m.seen["/charge"]))
 	case m.heard["/charge"] != 1:
 		return fmt.Errorf("the worker got the charge %d times", m.heard["/charge"])
-	case m.heard["/upload"] > maxLives, m.heard[chatPath] > maxLives:
+	case m.heard["/upload"] > maxLives, m.heard[chatPath] > maxLives, m.heard[barePath] > maxLives:
 		return fmt.Errorf("the worker got a request too often: %v", m.heard)
 	case m.arena.BlocksClaimed() > 0:
 		return fmt.Errorf("%d blocks are left", m.arena.BlocksClaimed())

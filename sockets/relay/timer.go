@@ -39,6 +39,8 @@ func (l *lane) deadline(c *conn) int64 {
 			return c.since + int64(connectTime)
 		case c.judgeAt != 0:
 			return c.judgeAt
+		case c.bareSince != 0 && !c.r.Has(arena.AnswerBegun|arena.EarlyAnswer):
+			return c.bareSince + int64(bareTime)
 		case c.r.Has(arena.EventStream | arena.EarlyAnswer):
 			return after(max(c.lastSent, c.lastBeat), l.relay.Heartbeat)
 		}
@@ -100,7 +102,7 @@ func (l *lane) due(c *conn) {
 		case c.judgeAt != 0:
 			c.judgeAt = 0
 			l.believeEnd(c)
-		default:
+		case c.r.Has(arena.EventStream | arena.EarlyAnswer):
 			l.heartbeat(c)
 		}
 	case arena.Linger:

@@ -149,7 +149,7 @@ var families = []family{
 	histogram("time_to_first_byte_seconds", "From a request's whole head to the first byte of the worker's answer, waits included.", func(n *Numbers) Histogram { return n.FirstByte }),
 	histogram("token_gap_seconds", "Between two pieces of an event stream on their way to the client.", func(n *Numbers) Histogram { return n.TokenGap }),
 	histogram("worker_connect_seconds", "How long a connection to the worker took.", func(n *Numbers) Histogram { return n.Connect }),
-	counter("early_answers_total", "Answers that were begun while their requests waited.", func(n *Numbers) int64 { return n.Early }),
+	counter("early_answers_total", "Answers that were begun before the worker had said anything.", func(n *Numbers) int64 { return n.Early }),
 	counter("early_answers_failed_total", "Of them, those that became an error event.", func(n *Numbers) int64 { return n.EarlyFailed }),
 	counter("heartbeats_total", "Comments sent into event streams that were silent.", func(n *Numbers) int64 { return n.Heartbeats }),
 	counter("events_too_long_total", "Event streams with an event too long to be judged.", func(n *Numbers) int64 { return n.TooLong }),

@@ -24,7 +24,7 @@ type Numbers struct {
 	Begun                  int64 // streams
 	Accepted, Shed, Paused int64 // connections; those closed for want of room; times that none was accepted
 	TurnedAway             int64 // of addresses that had as many as they may
-	Early, EarlyFailed     int64 // answers begun while their requests waited, and those of them that became an error
+	Early, EarlyFailed     int64 // answers begun before the worker had said anything, and those of them that became an error
 	Connections, Slots     int   // open now, and how many there may be
 	Bytes                  map[string]int64
 	Heartbeats, TooLong    int64

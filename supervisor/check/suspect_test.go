@@ -35,7 +35,7 @@ func TestEndToEndAPromptThatKillsTheWorker(t *testing.T) {
 	for name, kill := range map[string]bool{"alone": false, "with a death of ours": true} {
 		t.Run(name, func(t *testing.T) {
 			side := running(within(t, 30*time.Second), t, SidecarOptions{
-				Program: program(t, shipped), Sim: []string{"--start-delay", "300ms", "--tokens-per-second", "100", "--crash-on-prompt", "MARKED"},
+				Program: program(t, shipped), Sim: []string{"--start-delay", "300ms", "--tokens-per-second", "100", "--prefill", "500ms", "--crash-on-prompt", "MARKED"},
 			})
 			ctx := within(t, 2*time.Minute)
 			load := &Load{opts: LoadOptions{Address: side.Address, Rate: 100, Patience: time.Minute}}
@@ -44,9 +44,10 @@ func TestEndToEndAPromptThatKillsTheWorker(t *testing.T) {
 				t.Fatal(err)
 			}
 			var others sync.WaitGroup
-			for range 5 {
-				others.Go(func() { // an answer that comes all at once, at its end: until then it has no byte
-					if a := load.Ask(ctx, Group{Kind: Plain, Tokens: [2]int{100, 100}}); a.Outcome != Complete {
+			// One comes all at once, at its end; of the other the worker has sent the head, and is at the prompt: they have no byte.
+			for _, kind := range []Kind{Plain, Stream, Plain, Stream, Plain, Stream} {
+				others.Go(func() {
+					if a := load.Ask(ctx, Group{Kind: kind, Tokens: [2]int{100, 100}}); a.Outcome != Complete {
 						t.Errorf("an innocent got %s %s: %s", a.Outcome, a.Flaw, a.Why)
 					}
 				})
