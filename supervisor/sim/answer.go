@@ -174,7 +174,7 @@ func (a *answer) next(dst []byte) ([]byte, move) {
 	case a.silent && !a.aborting:
 		return dst, moveSilent
 	case a.way.Malformed != "":
-		return append(dst, malformedBytes[a.way.Malformed]...), moveCut
+		return append(dst, malformedBytes(a.way.Malformed)...), moveCut
 	case !a.stream:
 		return a.whole(dst)
 	}
