@@ -19,10 +19,11 @@ import (
 const bareTime = 3 * time.Second
 
 // mayStayBare: this head is of a stream of events whose request may be given to a second life, and its client can tell a
-// whole answer from one that breaks off. With GET people subscribe to events that may be rare: its head is news.
+// whole answer from one that breaks off. With GET people subscribe to events that may be rare: its head is news. And where the
+// input is full of heads no event would find room.
 func (c *conn) mayStayBare(q *http1.Response) bool {
 	r := &c.r
-	return q.Status == 200 && q.EventStream && !q.Encoded && q.Framing == http1.FramingChunked &&
+	return c.slot.Noted.DownTaken-r.Down.InBase < arena.InSize && q.Status == 200 && q.EventStream && !q.Encoded && q.Framing == http1.FramingChunked &&
 		(r.Has(arena.EarlyAnswer) || r.Minor >= 1 && r.Method == http1.MethodPost && r.Has(arena.Repeatable) && r.Has(arena.RequestDone) && c.copied())
 }
 

@@ -410,6 +410,10 @@ func (l *lane) entered(c *conn, verdict gate.Verdict, life int64) {
 		l.waitEnded(c)
 		l.begin(c, l.headAgain(c), life)
 	case gate.Held, gate.Queued:
+		if !c.r.Has(arena.Waited) { // it was lost over a kept connection just when no life served
+			l.beginWait(c, verdict)
+			l.commit(c)
+		}
 	default:
 		l.wait(c, verdict)
 	}

@@ -186,6 +186,69 @@ func TestNoConnectionIsKeptWhereNoneIsToBe(t *testing.T) {
 	}
 }
 
+// TestAKeptConnectionThatFailsWhileTheGateHolds: its stream waits as long as others do, though it never had to before.
+func TestAKeptConnectionThatFailsWhileTheGateHolds(t *testing.T) {
+	for name, test := range map[string]struct {
+		said answer
+		wait time.Duration
+	}{"in silence": {silence, 0}, "with a bare head": {bareHead, 0}, "with a bare head that is shown": {bareHead, 2 * bareTime}} {
+		t.Run(name, func(t *testing.T) {
+			events, chunks := chat(3)
+			w := keeping(t, false, map[string]answer{chatPath: onward("first")})
+			w.ask(post(chatPath, "first"))
+			w.answers[chatPath] = test.said
+			c := w.connect(post(chatPath, openAIRequest))
+			for w.heard[chatPath] < 2 {
+				w.step()
+			}
+			w.moves(30)
+			w.passTime(test.wait)
+			w.relay.Gate().Hold(w.life)
+			w.workerDies()
+			w.moves(10)
+			w.tellCrash()
+			w.passTime(45 * time.Second)
+			w.answers[chatPath] = answer{bytes: chatHead + chunks + "0\r\n\r\n"}
+			w.revive()
+			w.finish()
+			if r := w.only(c); strings.ReplaceAll(r.body, ":\n\n", "") != events {
+				t.Errorf("got %+v", r)
+			}
+			w.outcomes("complete 2")
+		})
+	}
+}
+
+// TestASuspectOverAKeptConnection: the connection broke before anybody knew of the life's death. That is no life that counts,
+// but it is a crash; at the second one the request ends.
+func TestASuspectOverAKeptConnection(t *testing.T) {
+	w := keeping(t, false, map[string]answer{chatPath: onward("first")})
+	w.ask(post(chatPath, "first"))
+	w.answers[chatPath] = silence
+	c := w.connect(post(chatPath, openAIRequest))
+	for w.heard[chatPath] < 2 {
+		w.step()
+	}
+	w.workerDies()
+	w.moves(10)
+	w.tellCrash()
+	w.moves(10)
+	w.revive()
+	w.passTime(2 * time.Second)
+	if w.heard[chatPath] != 3 {
+		t.Fatalf("the second life has it: %d", w.heard[chatPath])
+	}
+	w.tellCrash()
+	w.workerDies()
+	w.moves(10)
+	w.revive()
+	w.finish()
+	w.refusedWith(c, 502, suspectedCode, "false")
+	if w.heard[chatPath] != 3 {
+		t.Errorf("a third life got it")
+	}
+}
+
 // TestKilledAtEveryPointWithKeptConnections is the busy world over connections that are kept.
 func TestKilledAtEveryPointWithKeptConnections(t *testing.T) {
 	build := func(overUnix bool) (*world, []string) {

@@ -110,7 +110,7 @@ func (l *lane) workerLost(c *conn, cause arena.Cause, why string) {
 	switch {
 	case c.lifeGone:
 		of = ofLife
-	case c.r.Has(arena.Reused):
+	case c.r.Has(arena.Reused) && len(c.unjudgedDown()) == 0: // where a head has come it wasn't kept too long
 		of = ofKept
 	}
 	switch c.loss().fate() {
@@ -135,16 +135,21 @@ func (l *lane) workerLost(c *conn, cause arena.Cause, why string) {
 // giveAgain makes a stream that was lost with its worker one that waits, with its whole request before it.
 func (l *lane) giveAgain(c *conn, of lossOf) {
 	life := c.r.Life
+	if l.book(c, of); c.r.Crashes >= condemning {
+		l.condemn(c) // a loss over a kept connection, which doesn't count as a life, turned out to be a crash
+		return
+	}
 	l.count.Retries[of].Add(1)
-	l.book(c, of)
-	if of == ofKept {
+	if of != ofKept {
+		l.beginWait(c, gate.Held)
+	}
+	c.r.HoldUntil = l.now + max(int64(l.relay.Hold), int64(newsTime)) // anew: its life may have had it for long
+	if of == ofKept {                                                 // no life was lost
 		c.r.Set(arena.Fresh)
 		l.unsend(c)
 		l.pass(c, life)
 		return
 	}
-	l.beginWait(c, gate.Held)
-	c.r.HoldUntil = l.now + max(int64(l.relay.Hold), int64(newsTime)) // anew: its life may have had it for long
 	l.unsend(c)
 	switch {
 	case of == ofConnection:

@@ -175,8 +175,11 @@ func TestOnlyTheSuspectEnds(t *testing.T) {
 
 func TestATurnIsOver(t *testing.T) {
 	for name, end := range map[string]func(w *world, c *client){
-		"when its client leaves":               func(w *world, c *client) { c.left = true; c.end.Close() },
-		"when its answer has begun":            func(w *world, c *client) { w.answers["/b"] = answer{bytes: chatHead + chunk(token("a")), keep: true}; w.listenAgain() },
+		"when its client leaves": func(w *world, c *client) { c.left = true; c.end.Close() },
+		"when its answer has begun": func(w *world, c *client) {
+			w.answers["/b"] = answer{bytes: chatHead + chunk(token("a")), keep: true}
+			w.listenAgain()
+		},
 		"when its connection broke":            func(w *world, c *client) { w.resetWorkers(); w.passTime(2 * newsTime) },
 		"when it has waited as long as it may": func(w *world, c *client) { w.kernel.Refuse(true); w.resetWorkers(); w.passTime(2 * time.Minute) },
 	} {
