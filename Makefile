@@ -66,6 +66,11 @@ bench: $(BIN) ## what the sidecar costs beside HAProxy, nginx and ReverseProxy; 
 	@tools/setup.sh haproxy nginx
 	$(GO) run ./supervisor/check/bench -program $(BIN) -rounds $(ROUNDS) -window $(WINDOW) -loads '$(LOADS)'
 
+.PHONY: sim-gpu
+sim-gpu: ## the tables of simulated leaks by which the memory forecast is judged; some minutes
+	@tools/setup.sh go
+	@$(GO) run ./gpu/leaksim/tables
+
 FUZZTIME ?= 10s
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME=10s

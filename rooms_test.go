@@ -45,6 +45,11 @@ var rooms = []struct {
 	{"health", ""},
 	{"health/probe", ""},
 
+	// What a device's memory says. The simulated leaks are what the forecast is judged by.
+	{"gpu/leaksim/tables", "gpu/leaksim"},
+	{"gpu/leaksim", "gpu"},
+	{"gpu", ""},
+
 	// supervisor never sees a socket, and sockets never see the supervisor: a life is a number there.
 	{"sockets", "sockets/keeper sockets/tcpdiag"},
 	{"sockets/relay", "sockets/arena sockets/gate sockets/http1 sockets/kernel sockets/loop sockets/openai sockets/sse"},
