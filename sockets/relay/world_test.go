@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -113,7 +114,7 @@ func (w *world) takeOver() {
 		k = w.lies(k)
 	}
 	o := Options{
-		Arena: w.arena, Kernel: k, Log: slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), Fronts: fakeFronts, Lanes: 2,
+		Arena: w.arena, Kernel: k, Log: slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), Fronts: slices.Clone(fakeFronts), Lanes: 2,
 		Limits: Limits{HeadTime: 30 * time.Second, BodyRate: 256, BodyGrace: 30 * time.Second, Stalled: time.Minute, Idle: 10 * time.Minute},
 		Hold:   time.Minute, Waiting: w.arena.Slots(), Heartbeat: 10 * time.Second,
 		Replay:  Replay{Paths: []string{"/chat/completions"}, PerRequest: 16 * arena.BlockSize},
