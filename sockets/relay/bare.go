@@ -15,8 +15,17 @@ import (
 // Some clients give up on a head that doesn't come. After bareTime they get it as that of an early answer (early.go): the
 // stream can still go to another life, whose events follow.
 
-// bareTime is how long: shorter than what anybody waits for a head.
+// bareTime is how long that is at the most: shorter than what anybody waits for a head.
 const bareTime = 3 * time.Second
+
+// bareUntil is when the client of a bare head gets it: no later than it would get a heartbeat of a stream that has begun.
+func (l *lane) bareUntil(c *conn) int64 {
+	wait := bareTime
+	if beat := l.relay.Heartbeat; beat > 0 {
+		wait = min(wait, beat)
+	}
+	return c.bareSince + int64(wait)
+}
 
 // mayStayBare: this head is of a stream of events whose request may be given to a second life, and its client can tell a
 // whole answer from one that breaks off. With GET people subscribe to events that may be rare: its head is news. And where the
@@ -45,7 +54,7 @@ func (l *lane) stayBare(c *conn, head []byte) (moved bool) {
 	if c.bareSince == 0 {
 		c.bareSince = l.now
 	}
-	if r.Has(arena.EarlyAnswer) || l.now < c.bareSince+int64(bareTime) {
+	if r.Has(arena.EarlyAnswer) || l.now < l.bareUntil(c) {
 		return false
 	}
 	r.Set(arena.EarlyAnswer)

@@ -79,6 +79,23 @@ func TestABareHeadIsShownInTime(t *testing.T) {
 	w.early(1, 0)
 }
 
+// TestABareHeadIsShownWhenAHeartbeatWouldBeDue, where those come more often.
+func TestABareHeadIsShownWhenAHeartbeatWouldBeDue(t *testing.T) {
+	w := newWorld(t, 3, false)
+	w.options = func(o *Options) { o.Heartbeat = time.Second }
+	w.answers = map[string]answer{chatPath: bareHead}
+	w.start()
+	c := w.connect(post(chatPath, openAIRequest))
+	w.passTime(800 * time.Millisecond)
+	if len(c.got) > 0 {
+		t.Errorf("got %q before its time", c.got)
+	}
+	w.passTime(2500 * time.Millisecond)
+	if !begun(c) || strings.Count(string(c.got), ":\n\n") == 0 {
+		t.Errorf("got %q, want a head and heartbeats", c.got)
+	}
+}
+
 // TestABareHeadThatStaysIsAnAnswerOfItsWorker: its first event may come at any time.
 func TestABareHeadThatStaysIsAnAnswerOfItsWorker(t *testing.T) {
 	for _, wait := range []time.Duration{0, time.Second, time.Minute} {

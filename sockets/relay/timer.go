@@ -40,7 +40,7 @@ func (l *lane) deadline(c *conn) int64 {
 		case c.judgeAt != 0:
 			return c.judgeAt
 		case c.bareSince != 0 && !c.r.Has(arena.AnswerBegun|arena.EarlyAnswer):
-			return c.bareSince + int64(bareTime)
+			return l.bareUntil(c)
 		case c.r.Has(arena.EventStream | arena.EarlyAnswer):
 			return after(max(c.lastSent, c.lastBeat), l.relay.Heartbeat)
 		}

@@ -72,9 +72,13 @@ func (s Status) codes() (all []string) {
 // reasons are those of the restarts in the ledger, with who asked for them.
 func reasons(t *testing.T, side *Sidecar) (all []string) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(side.dir, "state", "restarts.jsonl"))
-	if err != nil {
-		t.Fatal(err)
+	var text []byte
+	if err := poll(within(t, 10*time.Second), 50*time.Millisecond, func() (bool, error) { // it is written when the next life serves
+		var err error
+		text, err = os.ReadFile(filepath.Join(side.dir, "state", "restarts.jsonl"))
+		return len(text) > 0, err
+	}); err != nil {
+		t.Fatalf("wait for a line in the ledger: %v", err)
 	}
 	for line := range strings.Lines(string(text)) {
 		var kept struct {
