@@ -44,6 +44,8 @@ func (t *turn) refusal() string {
 		return byLeaving
 	case t.e.Of != 0 && t.e.Of != t.m.Life:
 		return fmt.Sprintf("life %d is not the current one any more", t.e.Of)
+	case t.m.Barred != "" && !t.e.Reason.MayCut(): // a worker that is well is better than none
+		return t.m.Barred
 	case t.e.Reason.ByHand():
 		return ""
 	case t.m.Want == WantStop:
@@ -124,6 +126,10 @@ func start(t *turn) {
 		return
 	}
 	waits := t.m.State == BackingOff || t.m.State == Frozen || t.m.State == Halted
+	if t.m.Barred != "" && (waits || t.m.State == Stopped) {
+		t.refuse(t.m.Barred)
+		return
+	}
 	joined := t.m.Want == WantRun && !waits
 	t.m.Want, t.m.Stop = WantRun, Word{}
 	t.effect(Effect{Kind: EffectAnswer, Ask: t.e.Ask, Life: t.m.Life, Joined: joined})
@@ -185,7 +191,7 @@ func hurry(t *turn) {
 		t.kill()
 	case Reclaiming:
 		t.purge()
-	case Down, Finding, Launching, Warming, Serving, Holding, Cutting, Killing, Purging, BackingOff, Frozen, Halted, Stopped, Left:
+	case Down, Finding, Launching, Warming, Serving, Holding, Cutting, Killing, Purging, BackingOff, Frozen, Halted, Stopped, Left, Releasing:
 	}
 }
 
@@ -213,6 +219,10 @@ func (t *turn) pursue() {
 		t.hold()
 	case BackingOff, Frozen, Halted, Stopped:
 		t.rouse()
+	case Releasing:
+		if t.m.Want != WantRun {
+			t.next()
+		}
 	case Down, Finding, Launching, Cutting, Terminating, Killing, Reclaiming, Purging, Left:
 	}
 }
@@ -250,9 +260,13 @@ func (t *turn) startByHand() {
 		t.m.Crashes, t.m.Failures = Crashes{}, 0
 	}
 	t.m.Backoff = 0
-	if t.m.Occupied {
-		t.lookFor(Purging)
-		return
+	switch {
+	case t.m.Occupied:
+		t.lookFor(t.m.GivenUp)
+	case t.m.Reclaims && t.m.Life != 0 && (t.m.State == Halted || t.m.State == Stopped): // nobody has waited for its memory, or in vain
+		t.m.Failed = false
+		t.release()
+	default:
+		t.launch()
 	}
-	t.launch()
 }

@@ -24,27 +24,29 @@ const (
 	EventHurry                      // and at once
 	EventJournaled                  // Restart: the journal has it
 	EventTrouble                    // Why: something went wrong that changes nothing by itself; Restart, if the journal could not keep it
+	EventBar                        // Why no life may be started from now on; empty: one may
 )
 
 // Facts about a life, which they name. What a fact leads to depends on the state: the table in step.go.
 const (
-	EventTimer         EventKind = iota + EventTrouble + 1 // Machine.Deadline has come; Why: what the life is still waited for, if known
-	EventStarted                                           // PID: its main process exists
-	EventStartFailed                                       // Why: it doesn't, and nothing of the life is alive
-	EventFound                                             // PID: a life that an earlier runner started is alive
-	EventMissing                                           // nothing of it is
-	EventFindFailed                                        // Why nobody can tell
-	EventProgress                                          // it gets on with becoming ready
-	EventReady                                             // it is ready
-	EventNotReady                                          // Why it won't be
-	EventHeld                                              // the gate's answer to EffectHold: Barrier, InFlight
-	EventDrained                                           // the gate: the last stream has left
-	EventExited                                            // Exit: its main process is gone
-	EventReclaimed                                         // nothing of it is alive
-	EventReclaimFailed                                     // Why nobody can tell
+	EventTimer         EventKind = iota + EventBar + 1 // Machine.Deadline has come; Why: what the life is still waited for, if known
+	EventStarted                                       // PID: its main process exists
+	EventStartFailed                                   // Why: it doesn't, and nothing of the life is alive
+	EventFound                                         // PID: a life that an earlier runner started is alive
+	EventMissing                                       // nothing of it is
+	EventFindFailed                                    // Why nobody can tell
+	EventProgress                                      // it gets on with becoming ready
+	EventReady                                         // it is ready
+	EventNotReady                                      // Why it won't be
+	EventHeld                                          // the gate's answer to EffectHold: Barrier, InFlight
+	EventDrained                                       // the gate: the last stream has left
+	EventExited                                        // Exit: its main process is gone
+	EventReclaimed                                     // nothing of it is alive
+	EventReclaimFailed                                 // Why nobody can tell
+	EventReleased                                      // its memory is free
 )
 
-const numEvents = int(EventReclaimFailed) + 1
+const numEvents = int(EventReleased) + 1
 
 var eventNames = [numEvents]string{
 	EventBoot:          "boot",
@@ -60,6 +62,7 @@ var eventNames = [numEvents]string{
 	EventHurry:         "hurry",
 	EventJournaled:     "journaled",
 	EventTrouble:       "trouble",
+	EventBar:           "bar",
 	EventTimer:         "timer",
 	EventStarted:       "started",
 	EventStartFailed:   "start_failed",
@@ -74,6 +77,7 @@ var eventNames = [numEvents]string{
 	EventExited:        "exited",
 	EventReclaimed:     "reclaimed",
 	EventReclaimFailed: "reclaim_failed",
+	EventReleased:      "released",
 }
 
 // String gives the event's name.
@@ -120,9 +124,10 @@ const (
 	EffectMark                        // where the account of Restart begins, for the relay's counts
 	EffectJournal                     // keep Ended: EventJournaled
 	EffectFinish                      // the supervisor is done
+	EffectRelease                     // until Life's memory is free: EventReleased
 )
 
-const numEffects = int(EffectFinish) + 1
+const numEffects = int(EffectRelease) + 1
 
 var effectNames = [numEffects]string{
 	EffectAnswer:    "answer",
@@ -141,6 +146,7 @@ var effectNames = [numEffects]string{
 	EffectMark:      "mark",
 	EffectJournal:   "journal",
 	EffectFinish:    "finish",
+	EffectRelease:   "release",
 }
 
 // String gives the effect's name.

@@ -14,6 +14,7 @@ type Limits struct {
 	CutPatience    time.Duration // for streams that were cut to be gone, before their worker is stopped
 	KillPatience   time.Duration // from KILL until the main process is seen to be gone
 	ReclaimTime    time.Duration // for the rest of a life to end; then it is killed (again), and after as long, given up
+	MemoryTime     time.Duration // from the end of a life until its memory is free; then the machine is halted
 	FindPatience   time.Duration // for the driver to say whether a life is alive, asked again every FindRetry
 	FindRetry      time.Duration
 	BackoffMin     time.Duration // before a start after one crash; doubles with each crash in a row
@@ -31,6 +32,7 @@ func DefaultLimits() Limits {
 		CutPatience:    2 * time.Second,
 		KillPatience:   10 * time.Second,
 		ReclaimTime:    15 * time.Second,
+		MemoryTime:     2 * time.Minute,
 		FindPatience:   30 * time.Second,
 		FindRetry:      time.Second,
 		BackoffMin:     time.Second,
@@ -52,6 +54,7 @@ func (l Limits) Check() error {
 		{"cut patience", l.CutPatience},
 		{"kill patience", l.KillPatience},
 		{"reclaim time", l.ReclaimTime},
+		{"memory time", l.MemoryTime},
 		{"find patience", l.FindPatience},
 		{"find retry", l.FindRetry},
 		{"backoff min", l.BackoffMin},

@@ -25,9 +25,10 @@ const (
 	Halted                   // too many crashes: given up until a person says otherwise; the gate refuses
 	Stopped                  // a person stopped the worker; the gate refuses
 	Left                     // the sidecar is done with the worker and may go
+	Releasing                // nothing of the life is alive; until its memory on the GPU is free for the next
 )
 
-const numStates = int(Left) + 1
+const numStates = int(Releasing) + 1
 
 var stateNames = [numStates]string{
 	Down:        "down",
@@ -47,6 +48,7 @@ var stateNames = [numStates]string{
 	Halted:      "halted",
 	Stopped:     "stopped",
 	Left:        "left",
+	Releasing:   "releasing",
 }
 
 // String gives the state's name.
@@ -110,6 +112,7 @@ var phases = [numStates]Phase{
 	Halted:      PhaseHalted,
 	Stopped:     PhaseStopped,
 	Left:        PhaseStopped,
+	Releasing:   PhaseReclaiming,
 }
 
 // Want is what people want of the worker.
@@ -124,7 +127,7 @@ const (
 const numWants = int(WantLeave) + 1
 
 // Machine is all that the supervisor knows of the worker's life, as a plain value: it can be copied, compared and, but for
-// Limits, Observe and Booted, written down for the next runner. All times are Clock's.
+// Limits, Observe, Reclaims and Booted, written down for the next runner. All times are Clock's.
 type Machine struct {
 	State State
 	Life  Life          // the last that was started or noted; 0: none ever
@@ -147,6 +150,10 @@ type Machine struct {
 	Barrier  uint32  // counts how often the gate was opened: its answers from before the last time are not heard
 	Failed   bool    // Life ended by itself, or never got ready
 	Occupied bool    // the life was given up though something of it may be alive: nothing is started beside it
+	GivenUp  State   // with Occupied: as what the life is looked for when a person says so
+	Unfree   bool    // the machine gave up waiting for the memory of the last life: nothing is started onto it
+	Barred   string  // why no life may be started, as where a GPU needs a reset; empty: one may
+	ByBar    bool    // Halted for no other reason
 
 	// In Finding: the state that the record notes, to be taken up again, and its deadline.
 	Noted         State
@@ -169,9 +176,10 @@ type Machine struct {
 	LastError  string
 	ErrorAt    time.Duration // when it was LastError; 0: there is none
 
-	Limits  Limits
-	Observe bool // mode observe
-	Booted  bool
+	Limits   Limits
+	Observe  bool // mode observe
+	Reclaims bool // lives use memory that may come back later than they end
+	Booted   bool
 }
 
 // Word is a person's standing word: since when it is in force, and whose it is. At 0: nobody said so.

@@ -79,9 +79,16 @@ func (o *orders) happen(w *world) {
 		o.rarest(w) // in such a state: make more of it
 		return
 	}
-	if w.m.State == Stopped && w.chance(25) {
-		o.feed(w, w.person(EventStart)) // else most worlds would stay there
+	if (w.m.State == Stopped || w.m.State == Halted) && w.chance(25) { // else most worlds would stay there
+		if w.barred {
+			o.feed(w, Event{Kind: EventBar})
+		} else {
+			o.feed(w, w.person(EventStart))
+		}
 		return
+	}
+	if w.m.State == Releasing && w.chance(30) {
+		w.giveBack()
 	}
 	if o.wander(w) {
 		return
@@ -109,7 +116,7 @@ func (o *orders) happen(w *world) {
 
 // wander leads to the two states that only a person's word at the right moment leads to, while they are seldom reached.
 func (o *orders) wander(w *world) bool {
-	seldom := func(s State) bool { return o.reached[s]*numStates < manyEvents*3/4 }
+	seldom := func(s State) bool { return o.reached[s]*numStates < manyEvents*9/10 }
 	switch {
 	case w.m.State == Serving && seldom(Holding) && w.chance(30):
 		o.feed(w, w.person(EventDrain))
@@ -168,6 +175,12 @@ func (o *orders) plausible(w *world, kind EventKind) Event {
 	switch kind {
 	case EventBoot, EventLeave, EventHurry, EventTrouble, EventThaw:
 		return Event{Kind: kind, Why: "a full disk"}
+	case EventBar:
+		e := Event{Kind: kind}
+		if !w.barred && w.chance(20) {
+			e.Why = "the GPU needs a reset"
+		}
+		return e
 	case EventRestart, EventStop, EventStart, EventDrain, EventOpen, EventFreeze, EventUnfreeze:
 		return w.person(kind)
 	case EventJournaled:
@@ -189,7 +202,7 @@ func (o *orders) plausible(w *world, kind EventKind) Event {
 			p.ready = true
 			return current
 		}
-	case EventStarted, EventStartFailed, EventFound, EventMissing, EventReclaimed:
+	case EventStarted, EventStartFailed, EventFound, EventMissing, EventReclaimed, EventReleased:
 	}
 	for i, e := range w.mail {
 		if e.Kind == kind && e.Life == life {
@@ -257,6 +270,10 @@ func (w *world) arriveAndEnd() {
 // kindWorker is a worker that does what it was asked for; false if that is nothing.
 func (w *world) kindWorker() bool {
 	life := w.m.Life
+	if w.m.State == Releasing {
+		w.giveBack()
+		return len(w.mail) > 0
+	}
 	p := w.procs[life]
 	if p == nil {
 		return false
@@ -325,7 +342,7 @@ func (w *world) unrest() string {
 }
 
 const (
-	manyEvents   = 1_000_000
+	manyEvents   = 1_200_000
 	timesEach    = 1_000
 	manyDeaths   = 1_000
 	controlRound = 400_000 // events in which a control must be found out
@@ -399,7 +416,7 @@ func TestOrdersFindOutWhatIsMissing(t *testing.T) {
 		{
 			missing: "an exit",
 			facts:   without(Serving, EventExited, nil),
-			broken:  "at rest in serving",
+			broken:  ": 0 lives are alive",
 		},
 		{
 			missing: "a look at what people want",
@@ -457,6 +474,29 @@ func TestOrdersFindOutWhatIsMissing(t *testing.T) {
 				w.forget = func(m *Machine) { m.Freeze.Until += time.Duration(min(m.Freeze.Until, 1)) * time.Second }
 			},
 			broken: "at rest in frozen",
+		},
+		{
+			missing: "memory: the next life starts when the last one is gone",
+			facts:   without(Reclaiming, EventReclaimed, (*turn).next),
+			broken:  "onto memory that is not free",
+		},
+		{
+			missing: "memory, at our death",
+			facts:   &facts,
+			control: func(w *world) {
+				w.forgetAtEnd = func(m *Machine) {
+					if m.State == Releasing {
+						m.State = BackingOff
+					}
+				}
+			},
+			broken: "onto memory that is not free",
+		},
+		{
+			missing: "a bar",
+			facts:   &facts,
+			control: func(w *world) { w.forget = func(m *Machine) { m.Barred = "" } },
+			broken:  "though that is barred",
 		},
 		{
 			missing: "mode observe",

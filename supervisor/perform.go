@@ -45,6 +45,8 @@ func (s *Supervisor) perform(e Effect, noted error) {
 		s.signal("kill", e.Life, s.process.Kill)
 	case EffectReclaim:
 		s.reclaim(e.Life, s.process)
+	case EffectRelease:
+		s.release(e.Life)
 	}
 }
 
@@ -144,6 +146,9 @@ func (s *Supervisor) await(life Life, p Process) {
 // pending is what the life is waited for, for the account of a wait that was in vain: before anything is done about it, since what a
 // worker prints after TERM is about TERM.
 func (s *Supervisor) pending() string {
+	if s.m.State == Releasing {
+		return s.options.Reclaimer.Held()
+	}
 	if s.process == nil {
 		return ""
 	}
@@ -174,6 +179,19 @@ func (s *Supervisor) reclaim(life Life, p Process) {
 			s.post(Event{Kind: EventReclaimed, Life: life})
 		case ctx.Err() == nil:
 			s.post(Event{Kind: EventReclaimFailed, Life: life, Why: err.Error()})
+		}
+	})
+}
+
+func (s *Supervisor) release(life Life) {
+	ctx := s.question
+	s.errands.Go(func() {
+		err := s.options.Reclaimer.Release(ctx, life)
+		switch {
+		case err == nil:
+			s.post(Event{Kind: EventReleased, Life: life})
+		case ctx.Err() == nil:
+			s.post(Event{Kind: EventTrouble, Why: fmt.Sprintf("wait for the memory of life %d: %v", life, err)})
 		}
 	})
 }

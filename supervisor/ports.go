@@ -131,6 +131,14 @@ func withLines(what string, lines []string) string {
 	return what + ": " + strings.Join(lines, " | ")
 }
 
+// Reclaimer knows of memory that a life has used, and that comes back only after its end. Its methods may be called at the same time.
+type Reclaimer interface {
+	// Release returns nil as soon as the memory of a life of which nothing is alive is free for the next.
+	Release(ctx context.Context, life Life) error
+	// Held says in a few words who or what Release still waits for, as far as it was seen by now. It doesn't wait.
+	Held() string
+}
+
 // Record keeps the machine for the next runner: at most MaxRecord bytes, replaced as a whole or not at all.
 type Record interface {
 	Load() ([]byte, error) // empty: nothing was ever stored

@@ -18,10 +18,10 @@ import (
 
 // MaxRecord bounds a record in bytes. It is kept by what is written: texts are cut short, counts stop at 2^31-1, and only the
 // crashes of the last hour matter.
-const MaxRecord = 2048
+const MaxRecord = 2304
 
 // RecordVersion is of the records that this program writes and reads.
-const RecordVersion = 2
+const RecordVersion = 3
 
 const (
 	maxError  = 200 // bytes of LastError
@@ -85,8 +85,12 @@ func (r *record) machine(m *Machine) {
 	r.word(&m.Stop)
 	r.word(&m.Drain)
 	r.freeze(&m.Freeze)
-	for _, flag := range []*bool{&m.Hurry, &m.Now, &m.MayCut, &m.Overdue, &m.Failed, &m.Occupied} {
+	for _, flag := range []*bool{&m.Hurry, &m.Now, &m.MayCut, &m.Overdue, &m.Failed, &m.Occupied, &m.Unfree, &m.ByBar} {
 		r.flag(flag)
+	}
+	if m.Occupied {
+		small(r, &m.GivenUp, numStates)
+		r.bad = r.bad || m.GivenUp == Finding
 	}
 	r.restart(&m.Restart)
 	count(r, &m.Barrier)
@@ -103,6 +107,7 @@ func (r *record) machine(m *Machine) {
 	}
 	r.restart(&m.Unrecorded)
 	r.text(&m.LastError, maxError)
+	r.text(&m.Barred, maxWhy)
 	long(r, &m.ErrorAt)
 	r.sparse(m.Would[:])
 }

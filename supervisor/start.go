@@ -10,6 +10,12 @@ import (
 // launch starts the next life. Its number is in the record before the driver is called, so a runner that comes after knows
 // what to look for. The gate is told to hold because it may have been refusing.
 func (t *turn) launch() {
+	if t.m.Barred != "" {
+		t.m.ByBar = true
+		t.halt(t.m.Barred)
+		return
+	}
+	t.m.ByBar, t.m.Unfree = false, false
 	t.enter(Launching)
 	t.m.Life++
 	t.m.PID = 0
@@ -43,7 +49,7 @@ func (t *turn) warm() {
 // startFailed is the driver's word that nothing of the life is alive.
 func startFailed(t *turn) {
 	t.fail(fmt.Sprintf("start life %d: %s", t.m.Life, t.e.Why))
-	t.next()
+	t.release()
 }
 
 // progressed begins the start deadline anew: loading a model takes as long as it takes. Within a second it changes nothing,

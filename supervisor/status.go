@@ -32,6 +32,7 @@ type Status struct {
 	Ended   []Restart // the last few that this runner saw, newest first
 	Counts  Counts    // of all that have ended, whatever the runner
 
+	Barred  string   // why no life may be started; empty: one may
 	Observe bool     // mode observe
 	Would   Would    // restarts that were decided on and not carried out, whatever the runner
 	Frozen  Frost    // a freeze in force
@@ -69,7 +70,7 @@ func (s *Supervisor) picture() *snapshot {
 		Phase: m.Phase(), State: m.State, Since: s.wall(m.Since), Life: m.Life, PID: m.PID, Progress: s.progress.words(),
 		EverServed: m.Served != 0, Warmup: m.Warmup, Leaving: m.Want == WantLeave, LastError: m.LastError, LastExit: s.lastExit,
 		Restart: s.dated(m.Restart), Ended: slices.Clone(s.ended), Counts: m.Counts,
-		Observe: m.Observe, Would: m.Would, Drained: s.standing(m.Drain), Stopped: s.standing(m.Stop), Frozen: s.frost(m.Freeze),
+		Barred: m.Barred, Observe: m.Observe, Would: m.Would, Drained: s.standing(m.Drain), Stopped: s.standing(m.Stop), Frozen: s.frost(m.Freeze),
 	}}
 	if s.process != nil {
 		p.process = s.process
@@ -115,6 +116,12 @@ func (s *Supervisor) Status() Status {
 	at := s.snapshot.Load()
 	status := at.Status
 	status.Progress = at.progress()
+	if at.State == Releasing {
+		status.Progress = "waiting for GPU memory"
+		if held := s.options.Reclaimer.Held(); held != "" {
+			status.Progress += ": " + held
+		}
+	}
 	status.Restart = s.sofar(status.Restart)
 	return status
 }

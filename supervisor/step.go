@@ -21,6 +21,7 @@ var wishes = [numEvents]action{
 	EventHurry:     hurry,
 	EventJournaled: journaled,
 	EventTrouble:   trouble,
+	EventBar:       bar,
 }
 
 // facts is the table: what a fact about the current life leads to. Where it says nothing the fact comes too late, from a
@@ -70,16 +71,21 @@ var facts = table{
 		EventTimer:  (*turn).purge,
 	},
 	Reclaiming: {
-		EventReclaimed:     (*turn).next,
+		EventReclaimed:     (*turn).release,
 		EventReclaimFailed: reclaimFailed,
 		EventTimer:         outlived,
 		EventHeld:          countOpen,
 	},
 	Purging: {
-		EventReclaimed:     (*turn).next,
+		EventReclaimed:     (*turn).release,
 		EventReclaimFailed: reclaimFailed,
 		EventTimer:         reclaimOverdue,
 		EventHeld:          countOpen,
+	},
+	Releasing: {
+		EventReleased: (*turn).next,
+		EventTimer:    releaseOverdue,
+		EventHeld:     countOpen,
 	},
 	BackingOff: {
 		EventTimer: (*turn).launch,

@@ -595,6 +595,19 @@ func TestNotToKnowIsNoLeaveToStart(t *testing.T) {
 	s.when(byHand).then(Finding, "mark answer{taken} find")
 }
 
+func TestALifeThatWasNotFoundInTimeGoesOnWhenItIs(t *testing.T) {
+	s := newStory(t).serves()
+	s.nextRunner()
+	for range 30 {
+		s.when(Event{Kind: EventFindFailed, Why: "/proc is gone"})
+		s.due()
+	}
+	s.when(Event{Kind: EventFindFailed, Why: "/proc is gone"}).then(Halted, "refuse")
+	s.nextRunner().then(Halted, "refuse")
+	s.when(Event{Kind: EventStart}).then(Finding, "answer{taken} find")
+	s.when(Event{Kind: EventFound, PID: 101}).then(Serving, "watch open") // its streams run on
+}
+
 func TestAnEventOfAnotherLifeIsDropped(t *testing.T) {
 	for s := range State(numStates) {
 		for k := EventTimer; int(k) < numEvents; k++ {

@@ -11,12 +11,21 @@ const (
 	byLeaving  = "the sidecar is leaving"
 	byGivingUp = "the worker was given up after too many crashes; its operator has to restart it"
 	byNoEnd    = "the worker was given up because it can't be ended; its operator has to restart it"
+	byNoMemory = "the worker was given up because its memory was not given back; its operator has to restart it"
+	byBar      = "the worker was given up because its GPU can't be used; its operator has to look at it"
 )
 
 // refuseStreams turns clients away, for one of the reasons above.
 func (t *turn) refuseStreams(why string) {
-	if why == byGivingUp && t.m.Occupied {
-		why = byNoEnd
+	if why == byGivingUp {
+		switch {
+		case t.m.Occupied:
+			why = byNoEnd
+		case t.m.Unfree:
+			why = byNoMemory
+		case t.m.ByBar:
+			why = byBar
+		}
 	}
 	t.effect(Effect{Kind: EffectRefuse, Life: t.m.Life, Why: why})
 }
@@ -93,12 +102,18 @@ func reclaimOverdue(t *turn) {
 	if t.e.Why != "" {
 		why += ": " + t.e.Why
 	}
-	t.abandon(why)
+	t.abandon(Purging, why)
 }
 
-// abandon ends without knowing that nothing of the life is alive: the machine will look again before it starts another.
-func (t *turn) abandon(why string) {
-	t.m.Occupied = true
+// abandon ends without knowing that nothing of the life is alive: the machine will look again before it starts another. A life
+// that served may still have its streams, and goes on when it is found; one that was on its way out is purged.
+func (t *turn) abandon(in State, why string) {
+	t.m.Occupied, t.m.GivenUp = true, Purging
+	switch in {
+	case Launching, Warming, Serving, Holding, Draining:
+		t.m.GivenUp = in
+	default:
+	}
 	t.explain(why)
 	switch t.m.Want {
 	case WantRun:
@@ -110,10 +125,34 @@ func (t *turn) abandon(why string) {
 	}
 }
 
+// release waits until the memory of a life of which nothing is alive is free for the next: the driver tears down what a process
+// had only after its end, and a worker that is started into that fails. Where there won't be a next it needn't be.
+func (t *turn) release() {
+	t.m.PID = 0
+	t.m.Occupied = false
+	if !t.m.Reclaims || t.m.Want != WantRun {
+		t.next()
+		return
+	}
+	t.enter(Releasing)
+	t.wait(t.m.Limits.MemoryTime)
+	t.do(EffectRelease)
+}
+
+// releaseOverdue gives up: a life that is started onto memory that somebody holds would only fail.
+func releaseOverdue(t *turn) {
+	why := fmt.Sprintf("the GPU memory of life %d is not free %v after its end", t.m.Life, t.m.Limits.MemoryTime)
+	if t.e.Why != "" {
+		why += ": " + t.e.Why
+	}
+	t.m.Unfree = true
+	t.halt(why)
+}
+
 // next goes on from where nothing of any life is alive.
 func (t *turn) next() {
 	t.m.PID = 0
-	t.m.Occupied = false
+	t.m.Occupied, t.m.Unfree = false, false
 	switch t.m.Want {
 	case WantLeave:
 		t.left()

@@ -13,10 +13,13 @@ import (
 	"autoglm-sidecar/health"
 )
 
-// Options are what a Supervisor is made of. All are needed but Restarts, Orphan and Watch.
+// Options are what a Supervisor is made of. All are needed but Reclaimer, Restarts, Orphan and Watch.
 type Options struct {
-	Gate    Gate
-	Driver  Driver
+	Gate   Gate
+	Driver Driver
+	// Reclaimer is asked after each life whether its memory is free; nil: nothing is known of any.
+	Reclaimer Reclaimer
+
 	Record  Record
 	Clock   Clock
 	Traffic Traffic
@@ -92,7 +95,7 @@ func New(o Options) (*Supervisor, error) {
 		}
 		m.adopt(orphan, o.Clock())
 	}
-	m.Limits, m.Observe = o.Limits, o.Observe
+	m.Limits, m.Observe, m.Reclaims = o.Limits, o.Observe, o.Reclaimer != nil
 	s := &Supervisor{
 		options: o, m: m, record: record, done: make(chan struct{}), asks: map[int64]chan<- answer{},
 		mail: newMailbox[letter](), changes: newMailbox[Change](),

@@ -70,7 +70,7 @@ func told(effects []Effect) string {
 				word = "answer{joined}"
 			}
 		case EffectLaunch, EffectFind, EffectWatch, EffectAwait, EffectTerminate, EffectKill, EffectReclaim,
-			EffectOpen, EffectHold, EffectRefuse, EffectLeave, EffectMark, EffectFinish:
+			EffectOpen, EffectHold, EffectRefuse, EffectLeave, EffectMark, EffectFinish, EffectRelease:
 		}
 		words = append(words, word)
 	}
@@ -95,6 +95,8 @@ func typical(s State) Machine {
 		m.Restart, m.Deadline = underway, m.Since+time.Minute
 	case BackingOff:
 		m.PID, m.Restart, m.Deadline, m.Failed = 0, underway, m.Since+time.Second, true
+	case Releasing:
+		m.PID, m.Restart, m.Deadline, m.Reclaims = 0, underway, m.Since+time.Minute, true
 	case Stopped:
 		m.PID, m.Want, m.Stop = 0, WantStop, Word{m.Since, "uid 0"}
 	case Left:

@@ -29,6 +29,10 @@ func boot(t *turn) {
 	case BackingOff, Frozen:
 		t.hold()
 		t.cutFor(CutCrash)
+	case Releasing:
+		t.hold()
+		t.cutFor(CutCrash)
+		t.do(EffectRelease)
 	case Halted:
 		t.refuseStreams(byGivingUp)
 	case Stopped:
@@ -56,7 +60,7 @@ func (t *turn) find() {
 func findFailed(t *turn) {
 	why := fmt.Sprintf("look for life %d: %s", t.m.Life, t.e.Why)
 	if t.now-t.m.Since >= t.m.Limits.FindPatience {
-		t.abandon(why)
+		t.abandon(t.m.Noted, why)
 		return
 	}
 	t.explain(why)
@@ -66,7 +70,7 @@ func findFailed(t *turn) {
 // found goes on with a life that is alive, in whole or in part. The new gate holds without being told, but only by asking does the
 // machine get the count and the promise of EventDrained.
 func found(t *turn) {
-	t.m.PID = t.e.PID
+	t.m.PID, t.m.Occupied = t.e.PID, false
 	t.do(EffectWatch)
 	if (t.m.Noted == Serving || t.m.Noted == Holding) && !t.unwanted() {
 		t.admit()
@@ -98,7 +102,7 @@ func found(t *turn) {
 		t.cutAgain()
 		t.purge()
 		return
-	case Down, Finding, BackingOff, Frozen, Halted, Stopped, Left:
+	case Down, Finding, BackingOff, Frozen, Halted, Stopped, Left, Releasing:
 		// No life is looked for from there.
 	}
 	t.m.Deadline = deadline
@@ -127,8 +131,8 @@ func missing(t *turn) {
 		t.cutFor(CutCrash)
 	case Terminating, Killing, Reclaiming, Purging:
 		t.cutFor(CutCrash)
-	case Down, Finding, BackingOff, Frozen, Halted, Stopped, Left:
+	case Down, Finding, BackingOff, Frozen, Halted, Stopped, Left, Releasing:
 		// No life is looked for from there.
 	}
-	t.next()
+	t.release()
 }

@@ -54,3 +54,6 @@ func (s *Supervisor) Freeze(ctx context.Context, o FreezeOptions) (Asked, error)
 func (s *Supervisor) Unfreeze(ctx context.Context, by string) (Asked, error) {
 	return s.ask(ctx, Event{Kind: EventUnfreeze, By: by})
 }
+
+// Bar sees to it that no life is started from now on, for what it says; empty: one may be again.
+func (s *Supervisor) Bar(why string) { s.post(Event{Kind: EventBar, Why: why}) }

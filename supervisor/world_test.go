@@ -36,6 +36,9 @@ type world struct {
 	forget      func(*Machine)
 	forgetAtEnd func(*Machine)
 
+	unfree      bool          // memory of a life is not given back yet
+	releases    Life          // asked for by the runner; 0: none
+	barred      bool          // a standing word of the instruments
 	observe     bool          // the mode
 	stop, leave bool          // people's standing wishes
 	drained     bool          // likewise
@@ -81,7 +84,7 @@ func newWorld(seed uint64, facts *table) *world {
 		answered: map[int64]bool{}, journaled: map[int64]bool{},
 		gate: gateModel{inFlight: map[Life]int{}, owed: map[Life]bool{}, paid: map[Life]bool{}},
 	}
-	w.m = Machine{Limits: DefaultLimits(), Seed: seed, Observe: w.chance(30)}
+	w.m = Machine{Limits: DefaultLimits(), Seed: seed, Observe: w.chance(30), Reclaims: w.chance(70)}
 	w.observe = w.m.Observe
 	w.m.Limits.CrashesPerHour = 1 + w.rng.IntN(4)
 	return w
@@ -164,7 +167,7 @@ func (w *world) dies() bool {
 		w.fail("the record can't be read: %v", err)
 		return true
 	}
-	m.Limits, m.Observe = w.m.Limits, w.m.Observe
+	m.Limits, m.Observe, m.Reclaims = w.m.Limits, w.m.Observe, w.m.Reclaims
 	if w.forgetAtEnd != nil {
 		w.forgetAtEnd(&m)
 	}
@@ -172,6 +175,7 @@ func (w *world) dies() bool {
 	for _, p := range w.procs {
 		p.watched, p.waited = false, false
 	}
+	w.releases = 0
 	w.gate.open, w.gate.refusing, w.gate.leaving = false, false, false
 	w.gate.owed, w.gate.paid = map[Life]bool{}, map[Life]bool{}
 	w.feed(Event{Kind: EventBoot})
@@ -180,6 +184,9 @@ func (w *world) dies() bool {
 
 // heard remembers what people said, once the machine has taken it.
 func (w *world) heard(e Event, effects []Effect) {
+	if e.Kind == EventBar {
+		w.barred = e.Why != ""
+	}
 	taken := e.Kind == EventLeave || e.Kind == EventHurry
 	for _, f := range effects {
 		if f.Kind == EffectAnswer && f.Why == "" && f.Withheld == NotWithheld {
@@ -297,6 +304,9 @@ func (w *world) perform(f Effect) {
 		if w.chance(90) {
 			w.post(Event{Kind: EventJournaled, Restart: f.Ended.ID})
 		}
+	case EffectRelease:
+		w.releases = f.Life
+		w.tellReleased()
 	case EffectFinish:
 		w.finished = true
 	}
@@ -313,6 +323,12 @@ func (w *world) launch(life Life) {
 	if w.stop || w.leave {
 		w.fail("life %d was launched against people's wish", life)
 	}
+	if w.barred {
+		w.fail("life %d was launched though that is barred", life)
+	}
+	if w.unfree && w.m.Reclaims {
+		w.fail("life %d was launched onto memory that is not free", life)
+	}
 	if w.frozen() && w.freeze.All && w.crashed != 0 && w.crashed == life-1 && !w.started {
 		w.fail("life %d was launched after a crash while it is frozen with --all", life)
 	}
@@ -321,6 +337,7 @@ func (w *world) launch(life Life) {
 		w.post(Event{Kind: EventStartFailed, Life: life, Why: "no such file"})
 		return
 	}
+	w.unfree = true
 	w.procs[life] = &proc{main: true, kids: w.chance(50)}
 	w.post(Event{Kind: EventStarted, Life: life, PID: 100 + int(life)})
 }
@@ -359,6 +376,24 @@ func (w *world) tellEnds(life Life) {
 	if p.waited && !p.alive() {
 		p.waited = false
 		w.post(Event{Kind: EventReclaimed, Life: life})
+	}
+}
+
+// giveBack is the driver's end of tearing down what the lives had that are gone.
+func (w *world) giveBack() {
+	for _, p := range w.procs {
+		if p.alive() {
+			return
+		}
+	}
+	w.unfree = false
+	w.tellReleased()
+}
+
+func (w *world) tellReleased() {
+	if w.releases != 0 && !w.unfree {
+		w.post(Event{Kind: EventReleased, Life: w.releases})
+		w.releases = 0
 	}
 }
 
@@ -452,6 +487,9 @@ func (w *world) forgetLives() {
 // worker lets the current life do something by itself.
 func (w *world) worker() {
 	life := w.m.Life
+	if w.chance(30) {
+		w.giveBack()
+	}
 	p := w.procs[life]
 	if p == nil {
 		return

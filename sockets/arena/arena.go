@@ -31,7 +31,7 @@ const (
 	// Magic marks the arena for the keeper and for us, in all layouts.
 	Magic = keeper.Magic
 	// Layout is the version of everything behind the first page. Change it with any change of a struct here.
-	Layout = 2
+	Layout = 3
 
 	// InSize is how far a slot reads ahead in one direction, and so what a head may measure.
 	InSize = 64 << 10
@@ -48,7 +48,9 @@ const (
 	// OutputSize is how much of the worker's last output is kept.
 	OutputSize = 64 << 10
 	// RecordSize bounds the machine's record.
-	RecordSize = 2048
+	RecordSize = 2304
+	// MemorySize bounds what is kept of the worker's GPU memory.
+	MemorySize = 128 << 10
 
 	pageSize   = 4096
 	slotSize   = 1024
@@ -81,7 +83,6 @@ type header struct {
 	blocks  int64
 	started int64 // CLOCK_MONOTONIC ns of the first runner
 	loops   [MaxLoops]Counters
-	machine machine
 	output  outputHead
 	mark    Mark
 	fronts  [MaxFronts]front
@@ -90,12 +91,9 @@ type header struct {
 
 	condemned condemned
 	account   Account
-}
 
-type machine struct {
-	gen    atomic.Uint64
-	length [2]int64
-	copies [2][RecordSize]byte
+	machine note[[RecordSize]byte]
+	memory  note[[MemorySize]byte]
 }
 
 type front struct {

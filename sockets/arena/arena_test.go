@@ -70,8 +70,8 @@ func TestNothingInTheArenaIsAPointer(t *testing.T) {
 // TestTheLayoutIsTheOneOfItsNumber: a runner goes on in the arena of another version, if both have the same Layout. Who
 // changes a field or a size here changes that number too, and then the sum.
 func TestTheLayoutIsTheOneOfItsNumber(t *testing.T) {
-	if got, want := LayoutSum(), uint32(0x22bd0585); Layout != 2 || got != want {
-		t.Errorf("layout %d has the sum %#x, want %#x for layout 2", Layout, got, want)
+	if got, want := LayoutSum(), uint32(0x71d3f2bb); Layout != 3 || got != want {
+		t.Errorf("layout %d has the sum %#x, want %#x for layout 3", Layout, got, want)
 	}
 }
 
@@ -179,8 +179,8 @@ func TestWhatIsNoArenaIsRefused(t *testing.T) {
 	}{
 		"half-made":         {func(a *Arena) { a.Page().Magic = 0 }, false, ""},
 		"another's":         {func(a *Arena) { a.Page().Magic = 0x6f6d656761 }, true, "0x6f6d656761"},
-		"an older layout":   {func(a *Arena) { a.Page().Layout = Layout - 1 }, true, "layout 1, this program knows 2"},
-		"a newer layout":    {func(a *Arena) { a.Page().Layout = Layout + 1 }, true, "layout 3, this program knows 2"},
+		"an older layout":   {func(a *Arena) { a.Page().Layout = Layout - 1 }, true, "layout 2, this program knows 3"},
+		"a newer layout":    {func(a *Arena) { a.Page().Layout = Layout + 1 }, true, "layout 4, this program knows 3"},
 		"more slots":        {func(a *Arena) { a.header().slots = 3 }, true, "3 slots"},
 		"fewer slots":       {func(a *Arena) { a.header().slots = 1 }, true, "1 slots"},
 		"a negative number": {func(a *Arena) { a.header().slots = -1 << 40 }, true, "slots"},

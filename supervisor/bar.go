@@ -1,0 +1,18 @@
+package supervisor
+
+// A bar: what keeps the worker from being started, whatever people and judges want, as a GPU that needs a reset. A life that
+// serves is left alone: it may be the last for a while.
+
+// bar sets one up, replaces it or takes it down.
+func bar(t *turn) {
+	if t.m.Barred = oneLine(t.e.Why); t.m.Barred != "" {
+		if t.m.State == Halted && t.m.ByBar {
+			t.explain(t.m.Barred)
+		}
+		return
+	}
+	if t.m.State == Halted && t.m.ByBar && t.m.Want == WantRun {
+		t.m.Backoff = 0
+		t.again()
+	}
+}
