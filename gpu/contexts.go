@@ -30,7 +30,7 @@ func (c *Contexts) Take(at time.Duration, n int, stage Stage, ok bool) {
 		}
 		c.warm, c.from = true, at
 	}
-	if !c.settled && at-c.from < settled*time.Minute {
+	if at-c.from < settled*time.Minute {
 		c.expected = max(c.expected, n)
 		return
 	}

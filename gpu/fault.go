@@ -291,7 +291,7 @@ func (f *Faults) Recovery(r Recovery, now time.Duration) {
 	switch {
 	case r == RecoverNone:
 		f.none = f.obeyed
-	case changed || f.deadline >= 0:
+	case changed:
 		// One that was there when the operator cleared the halt doesn't begin it again.
 		xid := uint64(0)
 		if f.deadline >= 0 {

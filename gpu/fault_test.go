@@ -114,6 +114,7 @@ func TestWhatIsDoneAboutXids(t *testing.T) {
 		"48 then a recovery":     {steps: []step{{0, xid(48), "", 48, nil}, {5 * sec, recovery(RecoverReset), "Xid 48: an uncorrectable memory error; the driver wants a reset", 48, nil}}},
 		"48 then nothing":        {steps: []step{{0, xid(48), "", 48, nil}, {30 * sec, nothing, "", 48, nil}, {31 * sec, nothing, "Xid 48: an uncorrectable memory error (it was not contained)", 48, nil}}},
 		"48 then 94 too late":    {steps: []step{{0, xid(48), "", 48, nil}, {31 * sec, xid(94), "Xid 48", 94, nil}}},
+		"48 twice then nothing":  {steps: []step{{0, xid(48), "", 48, nil}, {20 * sec, xid(48), "", 48, nil}, {31 * sec, nothing, "Xid 48", 48, nil}}},
 		"48, its details and 94": {steps: []step{{0, xid(171), "", 171, nil}, {sec, xid(48), "", 48, nil}, {2 * sec, xid(94), "", 94, nil}, {2 * min, nothing, "", 94, nil}}},
 		"48 with a recovery":     {steps: []step{{0, recovery(RecoverReset), driver, 0, nil}, {sec, clearIt, "", 0, nil}, {2 * sec, xid(48), "Xid 48", 0, nil}}},
 		"48 then 94, ignored":    {rules: FaultRules{Overrides: Overrides{94: Ignore}}, steps: []step{{0, xid(48), "", 48, nil}, {sec, xid(94), "", 48, nil}, {2 * min, nothing, "", 48, nil}}},
@@ -127,7 +128,7 @@ func TestWhatIsDoneAboutXids(t *testing.T) {
 		"43 thrice":                           {steps: []step{{0, xid(43), "", 43, nil}, {2 * min, xid(43), "", 43, nil}, {4 * min, xid(43), "", 43, nil}}},
 		"a neighbour's, thrice":               {rules: FaultRules{Shared: true}, steps: []step{{0, xid(31), "", 31, nil}, {2 * min, xid(31), "", 31, nil}, {4 * min, xid(31), "", 31, nil}}},
 		"no application's, on a shared GPU":   {rules: FaultRules{Shared: true}, steps: []step{{0, xid(32), "", 32, nil}, {2 * min, xid(32), "", 32, nil}, {4 * min, xid(32), "Xid 32", 32, nil}}},
-		"109 once":                            {steps: []step{{0, xid(109), "", 109, nil}, {sec, xid(109), "", 109, nil}}},
+		"109 once":                            {steps: []step{{0, xid(109), "", 109, nil}, {min, xid(109), "", 109, nil}}},
 		"109 twice within an hour":            {steps: []step{{0, xid(109), "", 109, nil}, {hour, xid(109), "Xid 109: a context switch timed out (again", 109, nil}}},
 		"109 twice in more":                   {steps: []step{{0, xid(109), "", 109, nil}, {hour + sec, xid(109), "", 109, nil}}},
 		"an NVLink error with one GPU":        {rules: FaultRules{GPUs: 1}, steps: []step{{0, xid(74), "", 0, n(74)}, {0, xid(150), "", 0, n(74, 150)}}},
@@ -292,10 +293,11 @@ func TestARecordThatMakesNoSenseIsRefused(t *testing.T) {
 		}
 	}
 	for what, b := range map[string][]byte{
-		"another version": append([]byte{2}, good[1:]...),
-		"an Xid twice":    append(slices.Clone(good), good[len(good)-ofXid:]...),
-		"a cause to come": append([]byte{1, 0, byte(causes)}, good[3:]...),
-		"too long":        make([]byte, MostFaults+1),
+		"another version":         append([]byte{2}, good[1:]...),
+		"an Xid twice":            append(slices.Clone(good), good[len(good)-ofXid:]...),
+		"a cause to come":         append([]byte{1, 0, byte(causes)}, good[3:]...),
+		"a recovery of no number": append([]byte{1, 0, 0, byte(recoverOther) + 1}, good[4:]...),
+		"too long":                make([]byte, MostFaults+1),
 	} {
 		if _, err := ReadFaults(FaultRules{}, b); err == nil {
 			t.Errorf("%s: was read", what)

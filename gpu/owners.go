@@ -51,12 +51,10 @@ func (s *Set) Look(sample Sample, processes Processes, baseline Bytes, mine func
 	use := Use{Contexts: len(ours)}
 	sum, known := total(ours)
 	switch rise := sample.Used - baseline; {
-	case processes.Trouble != NoTrouble && s.mode == ByProcess:
-		return Use{Mode: s.mode}
 	case len(ours) > 0 && known:
 		use.Mode, use.Used, use.OK = ByProcess, sum, true
 	case len(ours) > 0 && len(foreign) == 0 || len(ours) > 0 && s.Exclusive:
-		use.Mode, use.Used, use.OK = ByDevice, rise, rise > risen
+		use.Mode, use.Used, use.OK = ByDevice, rise, rise > 0
 	case len(ours) > 0:
 		use.Mode = Blind
 	case s.mode == ByProcess:

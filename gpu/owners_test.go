@@ -99,7 +99,9 @@ func TestAWorkersMemoryIsToldFromOthers(t *testing.T) {
 			{used: 33, processes: procs(in(2, 1, p(100, -1)), in(2, 0, p(100, 7))), want: gap(Blind, 1)},
 			{used: 33, processes: procs(in(noInstance, noInstance, p(100, 20))), want: Use{ByProcess, 20, 13, 1, true}},
 		}},
+		"less is used than before it began": {looks: []at{{used: 2, processes: procs(p(100, -1)), want: gap(ByDevice, 1)}}},
 		"a GPU that isn't divided": {looks: []at{
+			{used: 33, processes: procs(in(5, 1, p(100, 30))), want: Use{ByProcess, 30, 3, 1, true}},
 			{used: 33, processes: procs(in(noInstance, noInstance, p(100, 30))), want: Use{ByProcess, 30, 3, 1, true}},
 		}},
 	} {

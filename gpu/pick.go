@@ -60,20 +60,21 @@ func orUnknown(s string) string {
 
 // find returns the device that a name fits.
 func find(spec string, devices []Device) (Device, error) {
+	begins := func(d Device) bool { return strings.HasPrefix(d.UUID, spec) }
 	switch {
 	case len(devices) == 0:
 		return Device{}, errors.New("there is no GPU here")
 	case strings.HasPrefix(spec, "GPU-"):
-		return find1(spec, gpus(devices))
+		return only(gpus(devices), begins)
 	case strings.HasPrefix(spec, "MIG-"):
 		parts := slices.DeleteFunc(slices.Clone(devices), func(d Device) bool { return d.Parent == "" })
 		if len(parts) == 0 {
 			return Device{}, fmt.Errorf("no GPU here is divided (MIG): there are %s", list(devices))
 		}
 		if uuid, gi, ci, ok := oldName(spec); ok {
-			return findOld(spec, uuid, gi, ci, parts)
+			return only(parts, func(d Device) bool { return strings.HasPrefix(d.Parent, uuid) && d.GI == gi && d.CI == ci })
 		}
-		return find1(spec, parts)
+		return only(parts, begins)
 	}
 	all := gpus(devices)
 	index, err := strconv.Atoi(spec)
@@ -88,44 +89,21 @@ func find(spec string, devices []Device) (Device, error) {
 	return Device{}, fmt.Errorf("no GPU has this index: there are %s", list(all))
 }
 
-// find1 returns the one device whose UUID begins with that.
-func find1(prefix string, devices []Device) (Device, error) {
-	var fits []Device
+// only returns the one device that fits.
+func only(devices []Device, fits func(Device) bool) (Device, error) {
+	var all []Device
 	for _, d := range devices {
-		if d.UUID == prefix {
-			return d, nil
-		}
-		if strings.HasPrefix(d.UUID, prefix) {
-			fits = append(fits, d)
+		if fits(d) {
+			all = append(all, d)
 		}
 	}
-	switch len(fits) {
+	switch len(all) {
 	case 0:
 		return Device{}, fmt.Errorf("no such device: there are %s", list(devices))
 	case 1:
-		return fits[0], nil
+		return all[0], nil
 	}
-	return Device{}, fmt.Errorf("not long enough, it fits %s", list(fits))
-}
-
-// findOld returns the MIG instance of an old name. The drivers that still gave such names themselves have them as UUIDs.
-func findOld(spec, uuid string, gi, ci uint32, parts []Device) (Device, error) {
-	var fits []Device
-	for _, d := range parts {
-		if d.UUID == spec {
-			return d, nil
-		}
-		if strings.HasPrefix(d.Parent, uuid) && d.GI == gi && d.CI == ci {
-			fits = append(fits, d)
-		}
-	}
-	switch len(fits) {
-	case 0:
-		return Device{}, fmt.Errorf("no such instance: there are %s", list(parts))
-	case 1:
-		return fits[0], nil
-	}
-	return Device{}, fmt.Errorf("not long enough, it fits %s", list(fits))
+	return Device{}, fmt.Errorf("not long enough, it fits %s", list(all))
 }
 
 // oldName takes "MIG-GPU-UUID/GI/CI" apart.

@@ -68,7 +68,7 @@ func TestWhatPicksNoDeviceSaysWhatThereIs(t *testing.T) {
 		{[]string{"GPU-89"}, two, []string{"not long enough, it fits 0 (" + two[0].UUID + "), 1 ("}},
 		{[]string{"MIG-a"}, two, []string{"no GPU here is divided (MIG): there are 0 (" + two[0].UUID + ")"}},
 		{[]string{"MIG-c"}, cut, []string{"no such device: there are MIG-a1 (GI 1, CI 0 of GPU-8932f937), MIG-a2"}},
-		{[]string{"MIG-GPU-8932f937/3/0"}, cut, []string{"no such instance: there are MIG-a1"}},
+		{[]string{"MIG-GPU-8932f937/3/0"}, cut, []string{"no such device: there are MIG-a1"}},
 		{[]string{"MIG-GPU-1/1/0"}, twins, []string{"not long enough, it fits MIG-a (GI 1, CI 0 of GPU-11), MIG-b"}},
 		{[]string{"2"}, two, []string{"no GPU has this index: there are 0 (" + two[0].UUID + "), 1"}},
 		{[]string{"-1"}, two, []string{"no GPU has this index"}},
