@@ -44,6 +44,7 @@ var rooms = []struct {
 	{"health/rules", "health health/probe"},
 	{"health", ""},
 	{"health/probe", ""},
+	{"health/timetable", ""},
 
 	// What a device's memory says. The simulated leaks are what the forecast is judged by.
 	{"gpu/leaksim/tables", "gpu/leaksim"},
