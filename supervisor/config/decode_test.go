@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"autoglm-sidecar/health/timetable"
 )
 
 var update = flag.Bool("update", false, "write what is said of testdata/broken into its golden files")
@@ -104,6 +106,28 @@ pulse:
   passive: 25%
   probes:
     - {kind: http, path: /h, interval: 7s}
+gpu:
+  devices: [0, GPU-8f1c, MIG-GPU-8f1c/1/0]
+  reader: /opt/nvml
+  library: /lib/libnvidia-ml.so.1
+  exporter: http://dcgm:9400/metrics
+  limit: 95.5%
+  shared: no
+  forecast: warn
+  window: 2h
+  horizon: 6h
+  hold: 30m
+  reclaim_time: 5m
+  need: 40GiB
+  minimum_driver: 550.10
+  minimum_cuda: 12
+  too_old: warn
+  faults: {31: note, 79: halt}
+windows:
+  - {cron: "0 3 * * *", for: 2h, zone: Europe/Berlin}
+  - {cron: "@weekly"}
+max_age: 24h
+max_age_jitter: 0
 ready: serving
 http: off
 control: /c/c.sock
@@ -129,6 +153,14 @@ worker:
 		"queue, replay":      got.Queue.Concurrency == 64 && slices.Equal(got.Replay.Paths, []string{"/x"}) && got.Replay.Budget == 1<<30 && got.Replay.PerRequest == 1<<20,
 		"limits":             got.Limits.Connections == 100 && got.Limits.PerAddress == 10 && got.Limits.HeadSize == 16<<10 && got.Limits.BodyRate == 1<<10 && got.Limits.Idle == 0 && got.Limits.Stalled == time.Minute,
 		"pulse":              got.Pulse.Passive == 0.25 && len(got.Pulse.Probes) == 1 && got.Pulse.Probes[0].Path == "/h" && got.Pulse.Probes[0].Interval == 7*time.Second && got.Pulse.Probes[0].Fall == DefaultPulseProbe().Fall,
+		"devices":            slices.Equal(got.GPU.Devices, []string{"0", "GPU-8f1c", "MIG-GPU-8f1c/1/0"}),
+		"readers":            got.GPU.Reader == "/opt/nvml" && got.GPU.Library == "/lib/libnvidia-ml.so.1" && got.GPU.Exporter == "http://dcgm:9400/metrics",
+		"memory":             got.GPU.Limit == Limit{Share: 0.955} && got.GPU.Need == 40<<30 && got.GPU.Shared == SharedNo && got.GPU.ReclaimTime == 5*time.Minute,
+		"forecast":           got.GPU.Forecast == ForecastWarn && got.GPU.Window == 2*time.Hour && got.GPU.Horizon == 6*time.Hour && got.GPU.Hold == 30*time.Minute,
+		"versions":           got.GPU.MinimumDriver == "550.10" && got.GPU.MinimumCUDA == "12" && got.GPU.TooOld == TooOldWarn,
+		"faults":             len(got.GPU.Faults) == 2 && got.GPU.Faults[31] == FaultNote && got.GPU.Faults[79] == FaultHalt,
+		"windows":            slices.Equal(got.Windows, []timetable.Window{{Cron: "0 3 * * *", For: 2 * time.Hour, Zone: "Europe/Berlin"}, {Cron: "@weekly", For: time.Hour, Zone: "Local"}}),
+		"age":                got.MaxAge == 24*time.Hour && got.MaxAgeJitter == 0,
 		"ready, places":      got.Ready == ReadyServing && got.HTTP == "" && got.Control == "/c/c.sock" && got.State == "/s",
 		"command":            slices.Equal(got.Command, []string{"w", "--port", "{port}", "5", "true", `{"a": 1}`, "--mem-fraction-static", "0.80"}),
 		"worker":             got.User.UID == 65534 && got.Environment["B"] == "x y" && len(got.Environment) == 3 && got.MemoryShare == 0.8,
@@ -226,6 +258,8 @@ func FuzzFile(f *testing.F) {
 	}
 	f.Add([]byte("a: &a [*a]\nb: *a\n"))
 	f.Add([]byte("worker: {upstream: ':1', environment: {A: \"\\u2028\\x85\\t: #\"}}"))
+	f.Add([]byte(gpuFile))
+	f.Add([]byte("worker: {upstream: ':1'}\ngpu: {devices: [], faults: {}, limit: 33.33333333%}\nwindows: []\n"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		s := Defaults()
 		s.Read("f.yaml", content)

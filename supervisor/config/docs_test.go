@@ -42,6 +42,8 @@ func TestEachKeyIsInTheDocsWithItsDefault(t *testing.T) {
 			holder = reflect.ValueOf(probe)
 		case strings.HasPrefix(path, "fronts[]"):
 			holder = reflect.ValueOf(front)
+		case strings.HasPrefix(path, "windows[]"):
+			holder = reflect.ValueOf(DefaultWindow())
 		default:
 			_, holder, _ = find(keys(), path, reflect.ValueOf(&d).Elem())
 		}
@@ -209,7 +211,7 @@ func TestTheSchemaTakesWhatTheDecoderTakes(t *testing.T) {
 		t.Fatal(err)
 	}
 	example, _ := os.ReadFile("../../docs/example.yaml")
-	for _, content := range []string{string(example), "worker: {upstream: ':1'}", "hold: 0\nworker: {command: [w, '{port}']}", "pulse: {probes: [{kind: exec, command: [x]}]}\nworker: {upstream: ':1'}"} {
+	for _, content := range []string{string(example), "worker: {upstream: ':1'}", "hold: 0\nworker: {command: [w, '{port}']}", gpuFile, "pulse: {probes: [{kind: exec, command: [x]}]}\nworker: {upstream: ':1'}"} {
 		r, err := read(content)
 		if err != nil {
 			t.Fatal(err)
@@ -222,7 +224,10 @@ func TestTheSchemaTakesWhatTheDecoderTakes(t *testing.T) {
 			t.Errorf("%s: the schema refuses %s", content, wrong)
 		}
 	}
-	for _, broken := range []string{`{"bogus": 1}`, `{"drain": 90}`, `{"drain": "soon"}`, `{"limits": {"connections": 0}}`, `{"mode": "x"}`, `{"fronts": {}}`, `{"limits": {"keep_count": "3"}}`, `{"worker": {"command": "vllm"}}`} {
+	for _, broken := range []string{
+		`{"bogus": 1}`, `{"drain": 90}`, `{"drain": "soon"}`, `{"limits": {"connections": 0}}`, `{"mode": "x"}`, `{"fronts": {}}`, `{"limits": {"keep_count": "3"}}`, `{"worker": {"command": "vllm"}}`,
+		`{"gpu": {"limit": "95"}}`, `{"gpu": {"limit": 95}}`, `{"gpu": {"minimum_driver": "v550"}}`, `{"gpu": {"faults": {"79": "stop"}}}`, `{"windows": [{"every": "1h"}]}`,
+	} {
 		var v any
 		if err := json.Unmarshal([]byte(broken), &v); err != nil {
 			t.Fatal(err)

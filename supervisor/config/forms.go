@@ -152,15 +152,20 @@ const (
 )
 
 // span is a time of at least least; zero says what 0 means, empty: it is not allowed.
-func span(least time.Duration, zero string) scalar {
+func span(least time.Duration, zero string) scalar { return spanUpTo(least, longestSpan, zero) }
+
+// spanUpTo is a span that is no longer than most.
+func spanUpTo(least, most time.Duration, zero string) scalar {
 	return scalar{
 		what: "a time as in 90s", typ: reflect.TypeFor[time.Duration](),
 		parse: func(text string) (any, error) { return parseSpan(text) },
 		text:  func(v any) string { return shortSpan(v.(time.Duration)) },
 		good: func(v any) error {
 			switch d := v.(time.Duration); {
-			case d == 0 && zero != "", d >= least && d <= longestSpan:
+			case d == 0 && zero != "", d >= least && d <= most:
 				return nil
+			case most < longestSpan:
+				return between(int64(d), int64(least), int64(most), zero, func(n int64) string { return shortSpan(time.Duration(n)) })
 			case d > longestSpan:
 				return fmt.Errorf("must be at most %s, which is a year", shortSpan(longestSpan))
 			case zero != "":

@@ -158,6 +158,8 @@ func DefaultParts() Run {
 			Hung: 2 * time.Minute, Veto: time.Minute, Prefill: 5 * time.Minute,
 			Window: time.Minute, Passive: 0.5,
 		},
+		GPU:          DefaultGPU(),
+		MaxAgeJitter: 0.1,
 	}
 }
 

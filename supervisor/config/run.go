@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"regexp"
 	"time"
+
+	"autoglm-sidecar/health/timetable"
 )
 
 // Run is one sidecar as it shall run: Settings that were found good, with everything implied filled in.
@@ -32,6 +34,10 @@ type Run struct {
 	Replay        Replay
 	Limits        Limits
 	Pulse         Pulse
+	GPU           GPU
+	Windows       []timetable.Window // when a planned restart may happen; empty: at any time. timetable.Parse finds nothing wrong with them
+	MaxAge        time.Duration      // how long a life may run before it is replaced at a quiet moment; 0: no bound
+	MaxAgeJitter  float64            // share of MaxAge that is left to chance, 0 to 1
 	// Command is empty where somebody else runs the worker. Where Upstream is zero Fill puts a life's port into it; else
 	// it has no placeholders any more.
 	Command     []string
@@ -82,7 +88,10 @@ func (s Settings) Resolve(h Host) (Run, error) {
 	r := Run{
 		Name: s.Name, Mode: s.Mode, Engine: s.engine(), Drain: s.Drain, StartDeadline: s.StartDeadline, StopGrace: s.StopGrace,
 		Heartbeat: s.Heartbeat, Ready: s.Ready, Queue: s.Queue, Replay: s.Replay, Limits: s.Limits, Pulse: s.Pulse,
-		Command: s.Command, Environment: s.Environment, MemoryShare: s.MemoryShare,
+		Command: s.Command, Environment: s.Environment, MemoryShare: s.MemoryShare, MaxAge: s.MaxAge, MaxAgeJitter: s.MaxAgeJitter,
+	}
+	if len(s.Windows) > 0 {
+		r.Windows = s.Windows
 	}
 	r.Fronts = s.judgeFronts(j)
 	if s.HTTP != HTTPOff {
@@ -102,6 +111,8 @@ func (s Settings) Resolve(h Host) (Run, error) {
 	s.judgeMemory(j, &r)
 	s.judgeHold(j, &r)
 	s.judgePulse(j)
+	s.judgeGPU(j, &r)
+	s.judgeAge(j)
 	s.judgeDoors(j, &r)
 
 	if len(j.p) > 0 {
@@ -194,6 +205,13 @@ func (s Settings) judgeWorker(j *judge, r *Run) {
 	case socket:
 		r.Upstream = Address{Network: "unix", Addr: r.WorkerSocket()}
 		r.Command = Fill(s.Command, r.Upstream)
+	}
+}
+
+// judgeAge refuses an age for a worker that nobody here can start.
+func (s Settings) judgeAge(j *judge) {
+	if s.MaxAge > 0 && s.Upstream != "" && len(s.Command) == 0 && !j.s.isBad(commandKey) {
+		j.addf("max_age", shortSpan(s.MaxAge), "there is no command to replace a worker with: it is somebody else's")
 	}
 }
 

@@ -1,7 +1,7 @@
 // Package config says how a sidecar may be run. Settings are what a person writes, in a file, as flags, or not at all:
 // then the defaults hold. Resolve judges them all together and turns them into a Run, the plain values that the daemon
 // builds from. What is wrong is told all at once, each with where it stands and what to write instead. It opens nothing,
-// asks no clock and knows no other room.
+// asks no clock and knows no other room but health/timetable, which is a leaf as well.
 //
 // keys.go is the table of all keys, by which files are read (decode.go), flags are made (flags.go), settings are shown
 // (show.go) and editors are told (schema.go); forms.go and lists.go say how values are written. run.go is Resolve;
@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"autoglm-sidecar/health/timetable"
 )
 
 // Settings are the settings of `autoglm-sidecar run` in the words that a person writes.
@@ -42,7 +44,11 @@ type Settings struct {
 	Replay        Replay
 	Limits        Limits
 	Pulse         Pulse
-	Command       []string // the worker's program and its arguments; empty: somebody else runs the worker
+	GPU           GPU
+	Windows       []timetable.Window // when a planned restart may happen; empty: at any time
+	MaxAge        time.Duration      // how long a life may run before it is replaced at a quiet moment; 0: no bound
+	MaxAgeJitter  float64            // share of MaxAge that is left to chance, 0 to 1
+	Command       []string           // the worker's program and its arguments; empty: somebody else runs the worker
 
 	// Typed holds the options as they were typed, for the lines that a person is told to type instead.
 	Typed []string
@@ -87,6 +93,8 @@ func Defaults() Settings {
 		Replay:        parts.Replay,
 		Limits:        parts.Limits,
 		Pulse:         parts.Pulse,
+		GPU:           parts.GPU,
+		MaxAgeJitter:  parts.MaxAgeJitter,
 	}
 }
 
@@ -197,6 +205,7 @@ func (s Settings) clone() Settings {
 	s.Fronts, s.Listen, s.Command = slices.Clone(s.Fronts), slices.Clone(s.Listen), slices.Clone(s.Command)
 	s.Environment = maps.Clone(s.Environment)
 	s.Replay.Paths, s.Pulse.Probes = slices.Clone(s.Replay.Paths), slices.Clone(s.Pulse.Probes)
+	s.GPU.Devices, s.GPU.Faults, s.Windows = slices.Clone(s.GPU.Devices), maps.Clone(s.GPU.Faults), slices.Clone(s.Windows)
 	s.faulty = slices.Clone(s.faulty)
 	return s
 }
