@@ -50,6 +50,7 @@ var rooms = []struct {
 	// What a device's memory says. The simulated leaks are what the forecast is judged by.
 	{"gpu/leaksim/tables", "gpu/leaksim"},
 	{"gpu/leaksim", "gpu"},
+	{"gpu/watch", "gpu"},
 	{"gpu", ""},
 
 	// supervisor never sees a socket, and sockets never see the supervisor: a life is a number there.

@@ -56,3 +56,20 @@ func (c *Contexts) Rising() (expected, now int, since time.Duration, rising bool
 	}
 	return c.expected, c.now, c.since, c.rising
 }
+
+// ContextsMemory is all that has to be remembered of them over a death of ours.
+type ContextsMemory struct {
+	Warm, Settled, Above, Rising bool
+	From, Since                  time.Duration
+	Expected, Now                int
+}
+
+// Memory returns what is to be remembered.
+func (c *Contexts) Memory() ContextsMemory {
+	return ContextsMemory{c.warm, c.settled, c.above, c.rising, c.from, c.since, c.expected, c.now}
+}
+
+// RecallContexts goes on from what an earlier runner remembered.
+func RecallContexts(m ContextsMemory) Contexts {
+	return Contexts{warm: m.Warm, settled: m.Settled, above: m.Above, rising: m.Rising, from: m.From, since: m.Since, expected: m.Expected, now: m.Now}
+}

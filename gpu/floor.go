@@ -5,13 +5,31 @@
 // leaks doesn't go. Of the floors an outlook is made (Outlook): how much of the allowance is left, and how long it will last.
 package gpu
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Bytes are of memory on a device.
 type Bytes int64
 
-// MiB is what people and drivers count in.
-const MiB Bytes = 1 << 20
+// MiB and GiB are what people and drivers count in.
+const (
+	MiB Bytes = 1 << 20
+	GiB       = MiB << 10
+)
+
+// String gives them as people say them: "512 MiB", "22.4 GiB".
+func (b Bytes) String() string {
+	switch {
+	case b < 0:
+		return "-" + (-b).String()
+	case b < 10*GiB:
+		return fmt.Sprintf("%d MiB", (b+MiB/2)/MiB)
+	default:
+		return fmt.Sprintf("%.1f GiB", float64(b)/float64(GiB))
+	}
+}
 
 // Floor is the lowest that was seen in one minute.
 type Floor struct {
@@ -36,7 +54,8 @@ type Minutes struct {
 	// Every is how often a sample is taken, 0 for each second.
 	Every time.Duration
 
-	now Minute
+	// Now is the minute that is not over yet.
+	Now Minute
 }
 
 // Take adds a sample that was taken at a time since the beginning; not ok: there was none to be had, as from a device that is
@@ -44,22 +63,22 @@ type Minutes struct {
 // no fall.
 func (m *Minutes) Take(at time.Duration, used Bytes, ok bool) (ended Minute, whole bool) {
 	minute := int64(at / time.Minute)
-	if minute != m.now.Minute {
-		ended, whole = m.now, m.now.whole()
-		m.now = Minute{Floor: Floor{Minute: minute}}
+	if minute != m.Now.Minute {
+		ended, whole = m.Now, m.Now.whole()
+		m.Now = Minute{Floor: Floor{Minute: minute}}
 	}
 	every := m.Every
 	if every <= 0 {
 		every = time.Second
 	}
-	m.now.Wanted = int(time.Minute / every)
+	m.Now.Wanted = int(time.Minute / every)
 	if !ok {
 		return ended, whole
 	}
-	if m.now.Good == 0 || used < m.now.Bytes {
-		m.now.Bytes = used
+	if m.Now.Good == 0 || used < m.Now.Bytes {
+		m.Now.Bytes = used
 	}
-	m.now.Highest = max(m.now.Highest, used)
-	m.now.Good++
+	m.Now.Highest = max(m.Now.Highest, used)
+	m.Now.Good++
 	return ended, whole
 }

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// Rules are by what an outlook is made. The zero value of each means its default (DefaultRules).
+// Rules are by what an outlook is made. Those without a Window are DefaultRules, with their own Limit.
 type Rules struct {
 	Limit   Bytes         // what the worker may use at most; 0: what the device has, less Spare
 	Window  time.Duration // of floors that a trend is made of
 	Horizon time.Duration // a worker whose memory is full sooner is to be replaced
-	Hold    time.Duration // for so long without a break
+	Hold    time.Duration // for so long without a break; 0: at once
 	Every   time.Duration // between two trends
 }
 
@@ -21,11 +21,13 @@ type Rules struct {
 var DefaultRules = Rules{Window: time.Hour, Horizon: 10 * time.Hour, Hold: time.Hour, Every: 5 * time.Minute}
 
 func (r Rules) orDefault() Rules {
-	d := DefaultRules
-	return Rules{
-		Limit: r.Limit, Window: cmp.Or(r.Window, d.Window), Horizon: cmp.Or(r.Horizon, d.Horizon),
-		Hold: cmp.Or(r.Hold, d.Hold), Every: cmp.Or(r.Every, d.Every),
+	if r.Window == 0 {
+		limit := r.Limit
+		r = DefaultRules
+		r.Limit = limit
 	}
+	r.Every = cmp.Or(r.Every, DefaultRules.Every)
+	return r
 }
 
 const (
@@ -98,6 +100,31 @@ type Forecast struct {
 	now    Outlook
 }
 
+// Memory is all that a Forecast has to remember over a death of ours: it goes on from it as if nothing had happened.
+type Memory struct {
+	Capacity                   Bytes
+	Begun, Soon                bool
+	First, Warm, Since, Looked int64
+	Floors                     []Floor
+	Now                        Outlook
+}
+
+// Memory returns what is to be remembered.
+func (f *Forecast) Memory() Memory {
+	return Memory{f.capacity, f.begun, f.soon, f.first, f.warm, f.since, f.looked, f.floors, f.now}
+}
+
+// Recall goes on from what an earlier runner remembered, by rules that may be others by now.
+func Recall(r Rules, m Memory) *Forecast {
+	f := NewForecast(r, m.Capacity)
+	f.begun, f.soon, f.first, f.warm, f.since, f.looked = m.Begun, m.Soon, m.First, m.Warm, m.Since, m.Looked
+	f.floors, f.now = m.Floors, m.Now
+	if f.now.Stage == Watching || f.now.Stage == Tight {
+		f.limit()
+	}
+	return f
+}
+
 // NewForecast begins one. capacity is what the worker could use of the device if nobody else wanted any: total less reserved,
 // and on a shared device less what the others use.
 func NewForecast(r Rules, capacity Bytes) *Forecast {
@@ -156,8 +183,13 @@ func (f *Forecast) settle() {
 		values[i] = float64(b.Bytes)
 	}
 	slices.Sort(values)
+	f.now.Plateau = Bytes(median(values))
+	f.limit()
+}
+
+// limit is as far as the worker may grow from its plateau.
+func (f *Forecast) limit() {
 	n := &f.now
-	n.Plateau = Bytes(median(values))
 	n.Limit = f.capacity - Spare
 	if f.rules.Limit > 0 {
 		n.Limit = min(n.Limit, f.rules.Limit)

@@ -139,3 +139,23 @@ func TestTheHardLimit(t *testing.T) {
 		}
 	}
 }
+
+// TestAForecastGoesOnAfterADeath of ours as if nothing had happened, wherever that comes.
+func TestAForecastGoesOnAfterADeath(t *testing.T) {
+	floor := func(m int) Floor { return Floor{int64(m), Bytes(72_000+4*m) * MiB} }
+	whole := NewForecast(Rules{}, 74_304*MiB)
+	broken := NewForecast(Rules{}, 74_304*MiB)
+	for m := range 500 {
+		broken = Recall(Rules{}, broken.Memory())
+		if a, b := whole.Minute(floor(m)), broken.Minute(floor(m)); a != b {
+			t.Fatalf("minute %d: %+v, and after a death %+v", m, a, b)
+		}
+	}
+	if !whole.Outlook().Foreseen {
+		t.Error("no leak was foreseen: nothing was shown")
+	}
+	lower := Recall(Rules{Limit: 73_000 * MiB}, broken.Memory())
+	if o := lower.Outlook(); o.Limit != 73_000*MiB || o.Allowance != 73_000*MiB-o.Plateau {
+		t.Errorf("a limit that was lowered since: %+v", o)
+	}
+}

@@ -110,6 +110,19 @@ func (p *process) waitsFor(what string) { p.pending.Store(&what) }
 // Upstream is where this life is to listen.
 func (p *process) Upstream() supervisor.Upstream { return p.at }
 
+// Members are the PIDs of all that is alive of the life, in our namespace. It looks at every process of the machine.
+func (p *process) Members() ([]int, error) {
+	living, err := p.id.living()
+	if err != nil {
+		return nil, err
+	}
+	pids := make([]int, len(living))
+	for i, m := range living {
+		pids[i] = m.pid
+	}
+	return pids, nil
+}
+
 // Wait returns when the main process is gone.
 func (p *process) Wait(ctx context.Context) (supervisor.Exit, error) {
 	select {

@@ -1,0 +1,89 @@
+package watch
+
+import (
+	"bytes"
+	"encoding/gob"
+	"fmt"
+
+	"autoglm-sidecar/gpu"
+)
+
+// memory is what outlives the sidecar, in gob: its fields go by their names, so one that is added or gone is no trouble.
+type memory struct {
+	Life    int64
+	Devices []remembered
+}
+
+type remembered struct {
+	UUID     string
+	Baseline gpu.Bytes
+	Highest  gpu.Bytes
+	Need     gpu.Bytes
+	PIDs     []int
+	Minute   gpu.Minute
+	Forecast *gpu.Memory
+	Contexts gpu.ContextsMemory
+	Curve    []gpu.Minute
+	Faults   []byte
+}
+
+// Append appends all that has to outlive the sidecar: some 4 KiB a device, for a window of four hours 8.
+func (w *Watch) Append(b []byte) ([]byte, error) {
+	m := memory{Life: w.life}
+	for _, d := range w.devices {
+		r := remembered{
+			UUID: d.UUID, Baseline: d.baseline, Highest: d.highest, Need: d.need, Minute: d.minutes.Now, Contexts: d.contexts.Memory(),
+			Curve: d.curve, Faults: d.faults.Append(nil),
+		}
+		for pid := range d.pids {
+			r.PIDs = append(r.PIDs, pid)
+		}
+		if d.forecast != nil {
+			r.Forecast = new(d.forecast.Memory())
+		}
+		m.Devices = append(m.Devices, r)
+	}
+	for _, r := range w.told { // of a device that isn't listed now, but may be again
+		m.Devices = append(m.Devices, r)
+	}
+	out := bytes.NewBuffer(b)
+	if err := gob.NewEncoder(out).Encode(m); err != nil {
+		return nil, fmt.Errorf("write what is known of the GPUs: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+// Restore takes what an earlier sidecar appended, before any device is known. Nothing is taken of what can't be read.
+func (w *Watch) Restore(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	var m memory
+	if err := gob.NewDecoder(bytes.NewReader(b)).Decode(&m); err != nil {
+		return fmt.Errorf("read what was known of the GPUs: %w", err)
+	}
+	w.life = m.Life
+	for _, r := range m.Devices {
+		w.told[r.UUID] = r
+	}
+	return nil
+}
+
+func (w *Watch) recall(d *device, r remembered, rules gpu.FaultRules) {
+	d.baseline, d.highest, d.need, d.minutes.Now, d.curve = r.Baseline, r.Highest, r.Need, r.Minute, r.Curve
+	for _, pid := range r.PIDs {
+		d.pids[pid] = true
+	}
+	d.contexts = gpu.RecallContexts(r.Contexts)
+	if r.Forecast != nil {
+		limits := w.Rules
+		if total := d.Total; w.Share > 0 && total > 0 {
+			d.sample.Total = total
+			limits = w.rulesOf(d)
+		}
+		d.forecast = gpu.Recall(limits, *r.Forecast)
+	}
+	if f, err := gpu.ReadFaults(rules, r.Faults); err == nil {
+		d.faults = f
+	}
+}

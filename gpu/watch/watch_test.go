@@ -1,0 +1,303 @@
+package watch
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"autoglm-sidecar/gpu"
+)
+
+const (
+	uuid   = "GPU-5e0f"
+	worker = 4711
+	other  = 9
+	total  = 80 * gpu.GiB
+)
+
+// machine is one with one GPU, the worker on it, and a watch that a reader feeds. Its clock is since boot.
+type machine struct {
+	t       *testing.T
+	w       *Watch
+	now     time.Duration
+	used    gpu.Bytes // by the worker; 0: it has no process there
+	others  gpu.Bytes
+	trouble gpu.Trouble
+	unseen  gpu.Bytes // used, and of no process that is listed
+}
+
+func newMachine(t *testing.T, o Options) *machine {
+	m := &machine{t: t, w: New(o), now: time.Hour, unseen: 500 * gpu.MiB}
+	m.w.Uses([]gpu.Device{{UUID: uuid, Total: total}})
+	return m
+}
+
+func mine(pid int) bool { return pid == worker }
+
+// looks is what a reader sends in a second.
+func (m *machine) looks() {
+	m.now += time.Second
+	m.w.Take(gpu.Line{Sample: &gpu.Sample{
+		Device: uuid, Trouble: m.trouble, Total: total, Used: m.used + m.others + m.unseen, Free: total - m.used - m.others - m.unseen,
+	}}, m.now, mine)
+	if m.now/time.Second%5 == 0 {
+		var all []gpu.Process
+		if m.used > 0 {
+			all = append(all, gpu.Process{PID: worker, Bytes: m.used})
+		}
+		if m.others > 0 {
+			all = append(all, gpu.Process{PID: other, Bytes: m.others})
+		}
+		m.w.Take(gpu.Line{Processes: &gpu.Processes{Device: uuid, Processes: all}}, m.now, mine)
+	}
+}
+
+func (m *machine) passes(d time.Duration, each func(minute float64)) {
+	began := m.now
+	for m.now-began < d {
+		if each != nil {
+			each((m.now - began).Minutes())
+		}
+		m.looks()
+	}
+}
+
+// dies is our death: the next runner has nothing but what was appended.
+func (m *machine) dies() {
+	b, err := m.w.Append(nil)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if len(b) > 8<<10 {
+		m.t.Errorf("%d bytes are kept of one device", len(b))
+	}
+	life, serves := m.w.life, m.w.serves
+	m.w = New(m.w.Options)
+	if err := m.w.Restore(b); err != nil {
+		m.t.Fatal(err)
+	}
+	m.w.Uses([]gpu.Device{{UUID: uuid, Total: total}})
+	if serves {
+		m.w.Serves(life)
+	}
+}
+
+func (m *machine) look() Look { return m.w.Looks(m.now)[0] }
+
+// serves is a life that has loaded its model.
+func (m *machine) serves(life int64, used gpu.Bytes) {
+	m.looks()
+	m.w.Launch(life)
+	m.passes(time.Minute, func(float64) { m.used = used })
+	m.w.Serves(life)
+}
+
+func TestALeakIsForeseenOverADeathOfOurs(t *testing.T) {
+	m := newMachine(t, Options{})
+	m.serves(1, 72*gpu.GiB)
+	leak := func(minute float64) { m.used = 72*gpu.GiB + gpu.Bytes(minute*float64(20*gpu.MiB)) }
+	m.passes(90*time.Minute, leak)
+	if o := m.look().Outlook; o.Foreseen || o.Stage != gpu.Watching {
+		t.Errorf("after 90 minutes: %+v", o)
+	}
+	began := m.now - 90*time.Minute
+	for range 9 { // a death every ten minutes
+		m.dies()
+		m.passes(10*time.Minute, func(float64) { leak((m.now - began).Minutes()) })
+	}
+	l := m.look()
+	if !l.Outlook.Foreseen || l.Outlook.Trend.Floors < 50 || len(l.Curve) != CurveKept {
+		t.Errorf("after 180 minutes and 9 deaths: %+v, a curve of %d minutes", l.Outlook, len(l.Curve))
+	}
+	if l.Use.Mode != gpu.ByProcess || l.Use.Contexts != 1 || l.Baseline != 500*gpu.MiB {
+		t.Errorf("use %+v, baseline %v", l.Use, l.Baseline)
+	}
+	m.passes(4*time.Hour, func(float64) { m.used = min(total-gpu.GiB, m.used+20*gpu.MiB) })
+	if !m.look().Hard {
+		t.Errorf("full in all but name: %+v", m.look())
+	}
+}
+
+func TestOnlyTheWorkersOwnGrowthCounts(t *testing.T) {
+	m := newMachine(t, Options{})
+	m.others = 5 * gpu.GiB
+	m.serves(1, 60*gpu.GiB)
+	m.passes(5*time.Hour, func(minute float64) { m.others = 5*gpu.GiB + gpu.Bytes(minute*float64(20*gpu.MiB)) })
+	if o := m.look().Outlook; o.Foreseen || o.Soft || o.Trend.Slope != 0 {
+		t.Errorf("a neighbour grows: %+v", o)
+	}
+}
+
+func TestALostDeviceIsAGapAndABar(t *testing.T) {
+	m := newMachine(t, Options{})
+	m.serves(1, 60*gpu.GiB)
+	m.passes(2*time.Hour, nil)
+	floors := len(m.look().Curve)
+	m.trouble = gpu.Lost
+	m.passes(2*time.Second, nil)
+	if bar := m.w.Bar(m.now); bar != "" {
+		t.Errorf("two bad samples: %q", bar)
+	}
+	m.passes(10*time.Minute, nil)
+	if l := m.look(); len(l.Curve) > floors+1 || !strings.Contains(m.w.Bar(m.now), "not restarting onto it") {
+		t.Errorf("lost for 10 minutes: %d minutes of a curve that had %d; bar %q", len(l.Curve), floors, m.w.Bar(m.now))
+	}
+	m.trouble = gpu.NoTrouble
+	m.looks()
+	if bar := m.w.Bar(m.now); bar != "" {
+		t.Errorf("it is back: %q", bar)
+	}
+}
+
+func TestTheNextLifeNeedsWhatTheLastHad(t *testing.T) {
+	m := newMachine(t, Options{})
+	m.serves(1, 60*gpu.GiB)
+	m.passes(time.Hour, nil)
+	m.w.Ends(1)
+	ended := m.now
+	name := func(int) string { return "vllm" }
+	if free, held := m.w.Free(ended, name); free || !strings.Contains(held, "looked at") {
+		t.Errorf("before anybody looked: %v, %q", free, held)
+	}
+	m.passes(6*time.Second, nil)
+	if free, held := m.w.Free(ended, name); free || !strings.Contains(held, "PID 4711 (vllm) holds 60.0 GiB of GPU 0") {
+		t.Errorf("it lives on: %v, %q", free, held)
+	}
+	m.dies() // and the next runner knows whose PIDs they are
+	m.passes(6*time.Second, nil)
+	if free, held := m.w.Free(ended, name); free || !strings.Contains(held, "PID 4711") {
+		t.Errorf("after a death of ours: %v, %q", free, held)
+	}
+	m.used, m.unseen = 0, 20*gpu.GiB // its teardown
+	m.passes(6*time.Second, nil)
+	if free, held := m.w.Free(ended, name); free || !strings.Contains(held, "19.5 GiB of GPU 0, held by no process") {
+		t.Errorf("the driver tears down: %v, %q", free, held)
+	}
+	m.unseen = 500 * gpu.MiB
+	m.looks()
+	if free, held := m.w.Free(ended, name); !free {
+		t.Errorf("it is free: %q", held)
+	}
+	m.others = 30 * gpu.GiB // of a neighbour who came meanwhile
+	m.passes(6*time.Second, nil)
+	if free, held := m.w.Free(ended, name); free || !strings.Contains(held, "63.0 GiB are needed") {
+		t.Errorf("a neighbour has it: %v, %q", free, held)
+	}
+}
+
+func TestSlackDoesNotAddUp(t *testing.T) {
+	m := newMachine(t, Options{})
+	for life := range int64(5) {
+		m.serves(life+1, 60*gpu.GiB)
+		m.w.Ends(life + 1)
+		m.used = 0
+		m.unseen += 300 * gpu.MiB
+		m.passes(6*time.Second, nil)
+	}
+	if free, _ := m.w.Free(0, nil); free {
+		t.Error("1.5 GiB more than at first, 300 MiB a life, and it counts as given back")
+	}
+}
+
+func TestALifeThatNobodySawBegin(t *testing.T) {
+	m := newMachine(t, Options{Sharing: Exclusive})
+	m.used = 60 * gpu.GiB
+	m.w.Serves(7)
+	m.passes(10*time.Second, nil)
+	if l := m.look(); l.Baseline != -1 || l.Use.Mode != gpu.ByProcess || l.Use.Used != 60*gpu.GiB {
+		t.Errorf("its processes are listed: %+v, baseline %d", l.Use, l.Baseline)
+	}
+	m = newMachine(t, Options{Sharing: Exclusive})
+	m.w.Serves(7)
+	m.passes(10*time.Second, func(float64) { m.unseen = 60 * gpu.GiB })
+	if l := m.look(); l.Use.Mode != gpu.Blind || l.Use.OK {
+		t.Errorf("nothing is listed, and what was used before isn't known: %+v", l.Use)
+	}
+}
+
+func TestAShareOfTheDeviceIsALimit(t *testing.T) {
+	m := newMachine(t, Options{Share: 0.95, Rules: gpu.Rules{Limit: 79 * gpu.GiB}})
+	m.serves(1, 60*gpu.GiB)
+	m.passes(2*time.Hour, nil)
+	if o := m.look().Outlook; o.Limit != 76*gpu.GiB {
+		t.Errorf("the limit is %v", o.Limit)
+	}
+	m.dies()
+	if o := m.look().Outlook; o.Limit != 76*gpu.GiB {
+		t.Errorf("after a death of ours the limit is %v", o.Limit)
+	}
+}
+
+func TestFaultsOfTheDevice(t *testing.T) {
+	m := newMachine(t, Options{})
+	m.serves(1, 60*gpu.GiB)
+	xid := func(n uint64) { m.w.Take(gpu.Line{Event: &gpu.Event{Device: uuid, Xid: n}}, m.now, mine) }
+	m.w.Kills(m.now)
+	xid(45)
+	if l := m.look(); l.Explain || l.Halted || len(l.Notes) > 0 {
+		t.Errorf("45 after a kill of ours: %+v", l)
+	}
+	xid(31)
+	if l := m.look(); !l.Explain || l.Explains.Xid != 31 || l.Halted {
+		t.Errorf("31: %+v", l.Explains)
+	}
+	xid(79)
+	if bar := m.w.Bar(m.now); !strings.Contains(bar, "Xid 79") {
+		t.Errorf("79: %q", bar)
+	}
+	m.dies()
+	if bar := m.w.Bar(m.now); !strings.Contains(bar, "Xid 79") {
+		t.Errorf("after a death of ours: %q", bar)
+	}
+	m.w.Clears(m.now)
+	if bar := m.w.Bar(m.now); bar != "" {
+		t.Errorf("a person says that it is well: %q", bar)
+	}
+}
+
+// TestADeviceThatComesAndGoes keeps what was known of it.
+func TestADeviceThatComesAndGoes(t *testing.T) {
+	m := newMachine(t, Options{})
+	m.serves(1, 60*gpu.GiB)
+	m.passes(time.Hour, nil)
+	b, err := m.w.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := New(Options{})
+	if err := next.Restore(b); err != nil {
+		t.Fatal(err)
+	}
+	again, err := next.Append(nil) // the reader hasn't said yet which devices there are
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := New(Options{})
+	if err := last.Restore(again); err != nil {
+		t.Fatal(err)
+	}
+	last.Uses([]gpu.Device{{UUID: uuid, Total: total}})
+	last.Serves(1)
+	if got, want := last.Looks(m.now)[0], m.look(); got.Outlook != want.Outlook || !slices.Equal(got.Curve, want.Curve) || got.Need != want.Need {
+		t.Errorf("%+v\nwant\n%+v", got.Outlook, want.Outlook)
+	}
+}
+
+func FuzzRestore(f *testing.F) {
+	w := New(Options{})
+	w.Uses([]gpu.Device{{UUID: uuid, Total: total}})
+	b, err := w.Append(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		w := New(Options{})
+		if w.Restore(b) != nil {
+			return
+		}
+		w.Uses([]gpu.Device{{UUID: uuid, Total: total}})
+		w.Looks(0)
+	})
+}
