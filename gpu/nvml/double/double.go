@@ -87,10 +87,18 @@ func (s State) Write(path string) error {
 	if err != nil {
 		return fmt.Errorf("write the double's state: %w", err)
 	}
-	defer os.Remove(f.Name()) // after a rename there is none
 	_, err = f.Write(s.text())
-	// Whoever the library runs as may read it.
-	if err = cmp.Or(err, f.Chmod(0o644), f.Close(), os.Rename(f.Name(), path)); err != nil {
+	if err == nil {
+		err = f.Chmod(0o644) // whoever the library runs as may read it
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
 		return fmt.Errorf("write the double's state: %w", err)
 	}
 	return nil
