@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -38,6 +39,9 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	built = dir
+	flag.Parse()
+	// They wait for a program most of the time, so more than there are processors can go at once.
+	_ = flag.Set("test.parallel", "16")
 	status := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(status)

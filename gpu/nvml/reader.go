@@ -141,6 +141,10 @@ func (r *reader) work(now time.Time) {
 		if r.survey.due(now) {
 			r.look()
 		}
+		// Before the looks: what happens after the first of them is heard.
+		for _, d := range r.ear.tend(r.library, now) {
+			r.tell(d, func(w *device) *gpu.Event { return &gpu.Event{Device: w.UUID, Overflow: true} })
+		}
 		if r.memory.due(now) {
 			r.each(r.sample)
 			r.judge(now)
@@ -150,9 +154,6 @@ func (r *reader) work(now time.Time) {
 		}
 		if r.condition.due(now) {
 			r.each(r.examine)
-		}
-		for _, d := range r.ear.tend(r.library, now) {
-			r.tell(d, func(w *device) *gpu.Event { return &gpu.Event{Device: w.UUID, Overflow: true} })
 		}
 	}
 	if time.Since(r.spoke) >= alive && r.broken == nil {
