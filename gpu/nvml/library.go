@@ -311,7 +311,7 @@ func (l *library) clockReasons(d *device) *uint64 {
 	if l.has[clockEventReasons] {
 		return known(ask(l, clockEventReasons, d.gpu.handle.GetCurrentClocksEventReasons))
 	}
-	return known(ask(l, clockThrottleReasons, d.gpu.handle.GetCurrentClocksThrottleReasons)) //nolint:staticcheck // for old drivers
+	return known(ask(l, clockThrottleReasons, d.gpu.handle.GetCurrentClocksThrottleReasons))
 }
 
 // uncorrected is the count of ECC errors since the driver was loaded.
