@@ -259,7 +259,7 @@ func (r *reader) follow(o gpu.Order, now time.Time) {
 	if o.Now == 0 {
 		return
 	}
-	if r.reads {
+	if r.reads { // or there is nothing to say of any device, and the system has been told why
 		if r.survey.next.Equal(now) && r.survey.due(now) {
 			r.look()
 		}

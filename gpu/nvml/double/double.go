@@ -83,6 +83,9 @@ type Xid struct {
 
 // Write writes the state to a file, for the library that has path in Variable. Who reads meanwhile sees the old or the new.
 func (s State) Write(path string) error {
+	if err := s.fits(); err != nil {
+		return fmt.Errorf("write the double's state: %w", err)
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
 	if err != nil {
 		return fmt.Errorf("write the double's state: %w", err)
@@ -100,6 +103,27 @@ func (s State) Write(path string) error {
 	if err != nil {
 		os.Remove(f.Name())
 		return fmt.Errorf("write the double's state: %w", err)
+	}
+	return nil
+}
+
+// What the library has room for; it would leave out the rest.
+const mostDevices, mostProcesses, mostXids = 64, 64, 32
+
+func (s State) fits() error {
+	devices := len(s.GPUs)
+	for _, g := range s.GPUs {
+		devices += len(g.Instances)
+		processes := len(g.Processes)
+		for _, i := range g.Instances {
+			processes = max(processes, len(i.Processes))
+		}
+		if processes > mostProcesses || len(g.Xids) > mostXids {
+			return fmt.Errorf("%s: at most %d processes and %d events have room", g.UUID, mostProcesses, mostXids)
+		}
+	}
+	if devices > mostDevices {
+		return fmt.Errorf("at most %d devices have room", mostDevices)
 	}
 	return nil
 }

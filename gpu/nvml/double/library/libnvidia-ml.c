@@ -33,6 +33,7 @@
 
 #include "nvml.h"
 
+/* double.go has the same numbers, and refuses what has no room. */
 enum { MOST_NODES = 64, MOST_PROCESSES = 64, MOST_XIDS = 32 };
 
 struct process {
