@@ -122,12 +122,9 @@ func (e *ear) slower(now time.Time) {
 	e.pause = min(2*e.pause, longestPause)
 }
 
-// due is when tend has something to do by itself.
-func (e *ear) due(now time.Time) time.Time {
-	if e.set != nil || len(e.gpus) == 0 || e.next.Before(now) {
-		return now.Add(time.Hour)
-	}
-	return e.next
+// due is when tend has something to do by itself; ok is false for never.
+func (e *ear) due(l *library) (at time.Time, ok bool) {
+	return e.next, e.set == nil && len(e.gpus) > 0 && l.has[xidEvents]
 }
 
 // eventOf says an event to one who watches d: nil if it is none of his. An event that names no instance is one of them all.

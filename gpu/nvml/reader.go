@@ -93,7 +93,7 @@ func (r *reader) run() error {
 		if r.broken != nil {
 			return r.broken
 		}
-		timer := time.NewTimer(time.Until(r.due(time.Now())))
+		timer := time.NewTimer(time.Until(r.due()))
 		select {
 		case <-r.stop:
 			r.end()
@@ -111,7 +111,7 @@ func (r *reader) run() error {
 }
 
 // due is when work has something to do.
-func (r *reader) due(now time.Time) time.Time {
+func (r *reader) due() time.Time {
 	next := r.spoke.Add(alive)
 	earlier := func(t time.Time) {
 		if t.Before(next) {
@@ -123,7 +123,9 @@ func (r *reader) due(now time.Time) time.Time {
 		return next
 	}
 	earlier(r.survey.next)
-	earlier(r.ear.due(now))
+	if at, ok := r.ear.due(r.library); ok {
+		earlier(at)
+	}
 	if len(r.watch) > 0 {
 		earlier(r.memory.next)
 		earlier(r.processes.next)
