@@ -1,4 +1,4 @@
-# make build   the program, bin/autoglm-sidecar
+# make build   the program, bin/autoglm-sidecar, and beside it the one that reads NVML
 # make test    everything that has to hold; sets itself up on a fresh Debian machine
 # make demo    a worker restarted and the sidecar killed under load, in 45 seconds
 # make help    the rest
@@ -15,14 +15,38 @@ VERSION ?= $(shell tools/version.sh)
 # The keeper is the program's entry point. An external linker drops -E without a word: hence no cgo.
 LDFLAGS := -E autoglm-sidecar/sockets/keeper.Entry -X autoglm-sidecar/supervisor/cli.version=$(VERSION)
 
+# The program beside it has cgo, and so a linker of the system. What that finds of NVML's functions is decided when they are
+# called: hence lazy. The warnings are of go-nvml's bindings, which have all that is deprecated, too.
+NVML := bin/autoglm-sidecar-nvml
+NVML_BUILD = CGO_ENABLED=1 CGO_CFLAGS='-O2 -g -Wno-deprecated-declarations' $(GO) build -trimpath \
+	-ldflags '-X main.version=$(VERSION) -extldflags=-Wl,-z,lazy' -o $@ ./gpu/nvml
+
 .PHONY: build
-build: $(BIN) ## the program: one static file for any image
+build: $(BIN) $(NVML) ## the program, one static file for any image, and the one that reads NVML
 
 .PHONY: $(BIN) # always asked for: only go knows whether something changed
 $(BIN):
 	@tools/setup.sh go
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ .
 	@tools/verify.sh $@
+
+.PHONY: nvml
+nvml: $(NVML) ## the program that reads NVML; it needs glibc
+
+.PHONY: $(NVML)
+$(NVML):
+	@tools/setup.sh go gcc
+	$(NVML_BUILD)
+	@tools/verify-nvml.sh $@
+
+.PHONY: nvml-arm64
+nvml-arm64: $(NVML)-arm64 ## the same for arm64, cross-built
+
+.PHONY: $(NVML)-arm64
+$(NVML)-arm64:
+	@tools/setup.sh go gcc_arm64
+	GOARCH=arm64 CC=aarch64-linux-gnu-gcc $(NVML_BUILD)
+	@tools/verify-nvml.sh $@
 
 .PHONY: test
 test: lint build ## linters, all tests with -race, end-to-end tests with the shipped build and a race build
@@ -88,4 +112,4 @@ clean: ## remove what was built
 
 .PHONY: help
 help: ## this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 14
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 14

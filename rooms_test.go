@@ -51,6 +51,9 @@ var rooms = []struct {
 	{"gpu/leaksim/tables", "gpu/leaksim"},
 	{"gpu/leaksim", "gpu"},
 	{"gpu/watch", "gpu"},
+	// A program of its own, which speaks with ours in the lines of gpu. The double is what its tests let it read.
+	{"gpu/nvml", "gpu"},
+	{"gpu/nvml/double", "gpu"},
 	{"gpu", ""},
 
 	// supervisor never sees a socket, and sockets never see the supervisor: a life is a number there.
@@ -75,6 +78,15 @@ var mayBeUnsafe = map[string]string{
 	"sockets/kernel": "system calls that take addresses",
 }
 
+// mayUseCgo are the packages that may import what is made of C, and why. They are programs of their own: ours would be linked
+// externally and lose its entry point.
+var mayUseCgo = map[string]string{
+	"gpu/nvml": "NVIDIA's library is C, and can end the process that calls it",
+}
+
+// ofC are the modules of others that use cgo.
+var ofC = []string{"github.com/NVIDIA/go-nvml"}
+
 // goPackage is what `go list -json` says of a package.
 type goPackage struct {
 	ImportPath string
@@ -98,7 +110,9 @@ func listPackages(t *testing.T) []goPackage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Name,Imports,CgoFiles,CFiles,SFiles", "./...").Output()
+	list := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Name,Imports,CgoFiles,CFiles,SFiles", "./...")
+	list.Env = append(list.Environ(), "CGO_ENABLED=1") // or what has cgo would be no package
+	out, err := list.Output()
 	if err != nil {
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			t.Fatalf("go list: %v\n%s", err, exit.Stderr)
@@ -177,8 +191,50 @@ func TestUnsafeAndCgoAreKeptOut(t *testing.T) {
 		if len(p.CgoFiles)+len(p.CFiles) > 0 || slices.Contains(p.Imports, "C") {
 			t.Errorf("%s uses cgo: the program would be linked externally and lose its entry point", p.ImportPath)
 		}
+		for _, imported := range p.Imports {
+			if isOfC(imported) && mayUseCgo[name] == "" {
+				t.Errorf("%s imports %s, which uses cgo; only these may: %v", p.ImportPath, imported, mayUseCgo)
+			}
+			if of, ours := room(imported); ours && mayUseCgo[of] != "" {
+				t.Errorf("%s imports %s, which uses cgo: nobody may", p.ImportPath, imported)
+			}
+		}
+		if mayUseCgo[name] != "" && p.Name != "main" {
+			t.Errorf("%s may use cgo, so it must be a program of its own", p.ImportPath)
+		}
 		if len(p.SFiles) > 0 && name != "sockets/keeper" {
 			t.Errorf("%s has assembly; only sockets/keeper may", p.ImportPath)
 		}
+	}
+}
+
+func isOfC(path string) bool {
+	return slices.ContainsFunc(ofC, func(module string) bool { return path == module || strings.HasPrefix(path, module+"/") })
+}
+
+// What the program is linked of, through whomever it comes.
+func TestTheProgramHasNoCgoInIt(t *testing.T) {
+	list := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}} {{len .CgoFiles}}{{end}}", ".")
+	list.Env = append(list.Environ(), "CGO_ENABLED=1")
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	packages := 0
+	for line := range strings.Lines(string(out)) {
+		path, cgo, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if !ok {
+			continue
+		}
+		packages++
+		if of, _ := room(path); isOfC(path) || mayUseCgo[of] != "" {
+			t.Errorf("the program contains %s", path)
+		}
+		if cgo != "0" {
+			t.Errorf("the program contains %s, which has cgo in it", path)
+		}
+	}
+	if packages < 20 {
+		t.Errorf("the program is said to contain %d packages only:\n%s", packages, out)
 	}
 }

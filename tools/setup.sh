@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# setup.sh go|gcc|haproxy|nginx|prometheus ...: sees to it that what is named is there. What is missing is installed by apt where we are root;
+# setup.sh go|gcc|gcc_arm64|haproxy|nginx|prometheus ...: sees to it that what is named is there. What is missing is installed by apt where we are root;
 # else it says what to install.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -31,11 +31,16 @@ install() {
 	{ apt-get update -q && apt-get install -q -y --no-install-recommends "$@"; } >&2
 }
 
-# The race detector is C.
+# The race detector is C, and so are NVML and its double.
 need_gcc() {
 	echo 'int main(void) { return 0; }' | "${CC:-gcc}" -x c -o /dev/null - 2>/dev/null && return
 	[ -z "${CC:-}" ] || fail "CC=$CC can't build a C program"
-	install "a C compiler (for go test -race)" gcc libc6-dev
+	install "a C compiler" gcc libc6-dev
+}
+
+need_gcc_arm64() {
+	echo 'int main(void) { return 0; }' | aarch64-linux-gnu-gcc -x c -o /dev/null - 2>/dev/null && return
+	install "a C compiler for arm64" gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 }
 
 # The peers of the benchmark.
