@@ -137,3 +137,18 @@ func TestNobodyWaitsForMemoryToBeStopped(t *testing.T) {
 		h.end(s)
 	})
 }
+
+func TestHasteShortensADrain(t *testing.T) {
+	s := newStory(t).serves()
+	s.when(Event{Kind: EventRestart, Reason: health.MemoryForecast}).then(Draining, "mark answer{taken} hold")
+	if left := s.m.Deadline - s.now; left != s.m.Limits.Drain {
+		t.Errorf("the drain has %v", left)
+	}
+	s.when(Event{Kind: EventHeld, Barrier: s.m.Barrier, InFlight: 3}).then(Draining, "")
+	s.when(Event{Kind: EventRestart, Reason: health.MemoryLimit, Hasty: true}).then(Draining, "answer{joined} hold")
+	if left := s.m.Deadline - s.now; left != s.m.Limits.HastyDrain {
+		t.Errorf("in haste it has %v", left)
+	}
+	s.due().then(Draining, "hold")
+	s.when(Event{Kind: EventHeld, Barrier: s.m.Barrier, InFlight: 3}).then(Cutting, "cut{deadline}")
+}

@@ -33,6 +33,7 @@ func restart(t *turn) {
 	}
 	t.m.Now = t.m.Now || t.e.Now
 	t.m.MayCut = t.m.MayCut || t.e.Reason.MayCut()
+	t.m.Hasty = t.m.Hasty || t.e.Hasty
 	t.effect(Effect{Kind: EffectAnswer, Ask: t.e.Ask, Life: t.m.Life, Restart: t.m.Restart.ID, Joined: joined})
 	t.pursue()
 }

@@ -17,13 +17,20 @@ func (t *turn) drain() {
 	t.hold()
 }
 
-// boundDrain sets the drain deadline, but none for a person's stop: that one waits, nobody said that it may cut.
+// boundDrain sets the drain deadline, but none for a person's stop: that one waits, nobody said that it may cut. One that has begun
+// becomes a short one if there is haste by now.
 func (t *turn) boundDrain() {
+	limit := t.m.Limits.Drain
+	if t.m.Hasty {
+		limit = min(limit, t.m.Limits.HastyDrain)
+	}
 	switch {
 	case t.m.Want == WantStop:
 		t.m.Deadline, t.m.Overdue = 0, false
 	case t.m.Deadline == 0 && !t.m.Overdue:
-		t.wait(t.m.Limits.Drain)
+		t.wait(limit)
+	case t.m.Deadline > t.now+limit:
+		t.wait(limit)
 	}
 }
 
@@ -100,7 +107,7 @@ func streamsWere(n int) string {
 func (t *turn) admit() {
 	if t.m.Drain.At != 0 {
 		t.enter(Holding)
-		t.m.Now, t.m.MayCut, t.m.Overdue = false, false, false
+		t.permitNothing()
 		t.hold()
 		return
 	}
@@ -111,6 +118,10 @@ func (t *turn) admit() {
 // open lets streams pass to the life. What the gate has said before, and what was permitted before, means nothing from here on.
 func (t *turn) open() {
 	t.m.Barrier++
-	t.m.Now, t.m.MayCut, t.m.Overdue = false, false, false
+	t.permitNothing()
 	t.do(EffectOpen)
+}
+
+func (t *turn) permitNothing() {
+	t.m.Now, t.m.MayCut, t.m.Hasty, t.m.Overdue = false, false, false, false
 }

@@ -12,7 +12,7 @@ type EventKind uint8
 // Wishes, and what else means the same in every state. They name no life: Event.Life is 0.
 const (
 	EventBoot      EventKind = iota // a runner begins, with a new machine or the one from the record; comes first and once
-	EventRestart                    // By, Reason, Why, Now, Ask
+	EventRestart                    // By, Reason, Why, Now, Hasty, Ask
 	EventStop                       // a person wants it stopped: By, Now, Ask
 	EventStart                      // a person wants it started: Ask
 	EventDrain                      // a person wants the gate held and the worker left alone: By, Ask
@@ -91,6 +91,7 @@ type Event struct {
 	By      string
 	Reason  health.Reason
 	Now     bool
+	Hasty   bool
 	For     time.Duration
 	All     bool
 	Ask     int64 // names who waits for the answer; 0: nobody

@@ -9,6 +9,7 @@ import (
 // Limits are how long the machine waits for what, and how often it tries.
 type Limits struct {
 	Drain          time.Duration // for the streams in the way of a restart
+	HastyDrain     time.Duration // likewise, where waiting on may cost them all; at most Drain
 	StartDeadline  time.Duration // for a worker that shows no progress before it is ready; each progress begins it anew
 	StopGrace      time.Duration // from TERM to KILL
 	CutPatience    time.Duration // for streams that were cut to be gone, before their worker is stopped
@@ -27,6 +28,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		Drain:          2 * time.Minute,
+		HastyDrain:     15 * time.Second,
 		StartDeadline:  15 * time.Minute,
 		StopGrace:      30 * time.Second,
 		CutPatience:    2 * time.Second,
@@ -62,6 +64,9 @@ func (l Limits) Check() error {
 		if must.is <= 0 {
 			problems = append(problems, fmt.Errorf("%s is %v: it must be more than 0", must.name, must.is))
 		}
+	}
+	if l.HastyDrain < 0 {
+		problems = append(problems, fmt.Errorf("hasty drain is %v: it must not be negative", l.HastyDrain))
 	}
 	if l.Drain < 0 {
 		problems = append(problems, fmt.Errorf("drain is %v: it must not be negative", l.Drain))

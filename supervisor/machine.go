@@ -146,6 +146,7 @@ type Machine struct {
 	Hurry    bool    // leaving without patience
 	Now      bool    // a person said to cut at once what is in the way of stopping Life
 	MayCut   bool    // a grave reason allows to cut it at the drain deadline
+	Hasty    bool    // the drain deadline is a short one
 	Overdue  bool    // the drain deadline has passed; waits for the gate's last word
 	Barrier  uint32  // counts how often the gate was opened: its answers from before the last time are not heard
 	Failed   bool    // Life ended by itself, or never got ready

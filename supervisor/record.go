@@ -85,7 +85,7 @@ func (r *record) machine(m *Machine) {
 	r.word(&m.Stop)
 	r.word(&m.Drain)
 	r.freeze(&m.Freeze)
-	for _, flag := range []*bool{&m.Hurry, &m.Now, &m.MayCut, &m.Overdue, &m.Failed, &m.Occupied, &m.Unfree, &m.ByBar} {
+	for _, flag := range []*bool{&m.Hurry, &m.Now, &m.MayCut, &m.Hasty, &m.Overdue, &m.Failed, &m.Occupied, &m.Unfree, &m.ByBar} {
 		r.flag(flag)
 	}
 	if m.Occupied {

@@ -23,7 +23,7 @@ func fullest() Machine {
 	}
 	m := Machine{
 		State: Finding, Noted: Left, NotedDeadline: math.MaxInt64, Life: math.MaxInt64, PID: math.MaxInt, Since: math.MaxInt64,
-		Deadline: math.MaxInt64, Want: WantLeave, Hurry: true, Now: true, MayCut: true, Overdue: true, Failed: true, Occupied: true, Unfree: true, ByBar: true, Barred: long,
+		Deadline: math.MaxInt64, Want: WantLeave, Hurry: true, Now: true, MayCut: true, Overdue: true, Hasty: true, Failed: true, Occupied: true, Unfree: true, ByBar: true, Barred: long,
 		Restart: r, Unrecorded: r, Barrier: math.MaxUint32, Launched: math.MaxInt64, Served: math.MaxInt64, Warmup: math.MaxInt64,
 		Failures: math.MaxInt, Backoff: math.MaxInt64, Seed: math.MaxUint64, Restarts: math.MaxInt64, LastError: long, ErrorAt: math.MaxInt64,
 		Stop: Word{math.MaxInt64, long}, Drain: Word{math.MaxInt64, long},
@@ -57,7 +57,7 @@ func TestTheRecordIsBounded(t *testing.T) {
 
 func TestTheRecordHoldsEverything(t *testing.T) {
 	m := typical(Draining)
-	m.Want, m.Hurry, m.Now, m.MayCut, m.Overdue, m.Failed, m.Occupied, m.Unfree, m.ByBar = WantStop, true, true, true, true, true, true, true, true
+	m.Want, m.Hurry, m.Now, m.MayCut, m.Overdue, m.Failed, m.Occupied, m.Unfree, m.ByBar, m.Hasty = WantStop, true, true, true, true, true, true, true, true, true
 	m.Barred = "the GPU needs a reset"
 	m.Warmup, m.Failures, m.Backoff, m.LastError = time.Minute, 5, 16*time.Second, "life 2: exited 1"
 	for i := range 20 {

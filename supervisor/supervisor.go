@@ -218,6 +218,7 @@ type RestartOptions struct {
 	By     string        // who asks, as in "uid 0" or "pulse"
 	Why    string        // what was seen; one line of it is kept
 	Now    bool          // cut the streams in the way at once
+	Hasty  bool          // the drain deadline is a short one: waiting on may cost all of them
 	Life   Life          // the one that is to be replaced: of another it is refused; 0: whichever there is
 }
 
@@ -242,7 +243,7 @@ func (r Refusal) Error() string { return string(r) }
 // Restart asks for a new life and returns as soon as the restart has begun, or was joined if one was under way. The error may be
 // ErrLeaving, a Refusal, or, wrapped or not, ErrObserving or ErrFrozen: it was decided on and is withheld, and counted as such.
 func (s *Supervisor) Restart(ctx context.Context, o RestartOptions) (Asked, error) {
-	return s.ask(ctx, Event{Kind: EventRestart, Reason: o.Reason, By: o.By, Why: oneLine(o.Why), Now: o.Now, Of: o.Life})
+	return s.ask(ctx, Event{Kind: EventRestart, Reason: o.Reason, By: o.By, Why: oneLine(o.Why), Now: o.Now, Hasty: o.Hasty, Of: o.Life})
 }
 
 // ask puts a wish and waits for what becomes of it.

@@ -48,6 +48,7 @@ type world struct {
 	asked       map[Life]bool // a person, for its end
 	mayCutNow   map[Life]bool // said by a person
 	grave       map[Life]bool // a reason to cut at the drain deadline
+	hasty       map[Life]bool // and that is a short one
 	drainSince  map[Life]time.Duration
 	asks        int64
 	answered    map[int64]bool
@@ -80,7 +81,7 @@ type gateModel struct {
 func newWorld(seed uint64, facts *table) *world {
 	w := &world{
 		rng: rand.New(rand.NewPCG(seed, 1)), facts: facts, now: time.Hour, mortal: true, deadly: 0.3, seen: &cells{},
-		procs: map[Life]*proc{}, mayCutNow: map[Life]bool{}, grave: map[Life]bool{}, drainSince: map[Life]time.Duration{}, asked: map[Life]bool{},
+		procs: map[Life]*proc{}, mayCutNow: map[Life]bool{}, grave: map[Life]bool{}, hasty: map[Life]bool{}, drainSince: map[Life]time.Duration{}, asked: map[Life]bool{},
 		answered: map[int64]bool{}, journaled: map[int64]bool{},
 		gate: gateModel{inFlight: map[Life]int{}, owed: map[Life]bool{}, paid: map[Life]bool{}},
 	}
@@ -100,7 +101,7 @@ func (w *world) fork() *world {
 		f.procs[life] = new(*p)
 	}
 	f.gate.inFlight, f.gate.owed, f.gate.paid = maps.Clone(w.gate.inFlight), maps.Clone(w.gate.owed), maps.Clone(w.gate.paid)
-	f.mayCutNow, f.grave, f.drainSince = maps.Clone(w.mayCutNow), maps.Clone(w.grave), maps.Clone(w.drainSince)
+	f.mayCutNow, f.grave, f.hasty, f.drainSince = maps.Clone(w.mayCutNow), maps.Clone(w.grave), maps.Clone(w.hasty), maps.Clone(w.drainSince)
 	f.asked = maps.Clone(w.asked)
 	f.answered, f.journaled = maps.Clone(w.answered), maps.Clone(w.journaled)
 	return &f
@@ -214,6 +215,7 @@ func (w *world) heard(e Event, effects []Effect) {
 	default:
 	}
 	w.grave[life] = w.grave[life] || leaves || e.Reason.MayCut()
+	w.hasty[life] = w.hasty[life] || e.Hasty
 	if p := w.procs[life]; p != nil && p.opened && (e.Now || e.Kind == EventHurry) {
 		w.mayCutNow[life] = true
 	}
@@ -256,7 +258,7 @@ func (w *world) judgeEnd() {
 
 // mayCut says whether people or a grave reason allow to cut the streams of a life by now.
 func (w *world) mayCut(life Life) bool {
-	return w.mayCutNow[life] || w.grave[life] && w.now-w.drainSince[life] >= w.m.Limits.Drain
+	return w.mayCutNow[life] || w.grave[life] && (w.now-w.drainSince[life] >= w.m.Limits.Drain || w.hasty[life] && w.now-w.drainSince[life] >= w.m.Limits.HastyDrain)
 }
 
 func (w *world) perform(f Effect) {
@@ -420,6 +422,7 @@ func (w *world) openGate(life Life, p *proc) {
 	p.opened, p.cutting = true, false
 	delete(w.mayCutNow, life)
 	delete(w.grave, life)
+	delete(w.hasty, life)
 	delete(w.asked, life)
 }
 
@@ -478,6 +481,7 @@ func (w *world) forgetLives() {
 			delete(w.gate.paid, life)
 			delete(w.mayCutNow, life)
 			delete(w.grave, life)
+			delete(w.hasty, life)
 			delete(w.drainSince, life)
 			delete(w.asked, life)
 		}
@@ -536,6 +540,7 @@ func (w *world) person(kind EventKind) Event {
 		reasons := []health.Reason{health.Operator, health.Operator, health.Config, health.MemoryLimit, health.Unhealthy, health.Age}
 		e.Reason = reasons[w.rng.IntN(len(reasons))]
 		e.Now = e.Now && e.Reason.ByHand()
+		e.Hasty = e.Reason == health.MemoryLimit
 	}
 	return e
 }
