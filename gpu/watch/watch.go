@@ -117,6 +117,9 @@ func (w *Watch) Launch(life int64) {
 	for _, d := range w.devices {
 		d.launch(w.Sharing == Exclusive)
 	}
+	for uuid, r := range w.told { // what is told of the life before is not of this one
+		w.told[uuid] = remembered{UUID: uuid, Baseline: -1, Need: max(r.Need, r.Highest+r.Highest/20), Faults: r.Faults}
+	}
 }
 
 func (d *device) launch(exclusive bool) {
@@ -396,6 +399,9 @@ func (w *Watch) Looks(now time.Duration) []Look {
 	slices.SortStableFunc(all, func(a, b Look) int { return cmp.Compare(a.Index, b.Index) })
 	return all
 }
+
+// Knows says whether any device of the worker was ever seen.
+func (w *Watch) Knows() bool { return len(w.devices)+len(w.told) > 0 }
 
 // Life is the one that was launched last.
 func (w *Watch) Life() int64 { return w.life }

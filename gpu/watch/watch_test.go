@@ -284,6 +284,28 @@ func TestADeviceThatComesAndGoes(t *testing.T) {
 	}
 }
 
+// TestALifeThatBeginsBeforeTheReaderSpeaks doesn't inherit the memory of the one before.
+func TestALifeThatBeginsBeforeTheReaderSpeaks(t *testing.T) {
+	m := newMachine(t, Options{})
+	m.serves(1, 60*gpu.GiB)
+	m.passes(2*time.Hour, nil)
+	b, err := m.w.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.w = New(Options{})
+	if err := m.w.Restore(b); err != nil {
+		t.Fatal(err)
+	}
+	m.w.Launch(2)
+	m.w.Serves(2)
+	m.w.Uses([]gpu.Device{{UUID: uuid, Total: total}})
+	m.passes(10*time.Second, nil)
+	if l := m.look(); l.Outlook.Stage != gpu.Warming || len(l.Curve) > 1 || l.Baseline != -1 || l.Need != 63*gpu.GiB {
+		t.Errorf("%+v, baseline %v, need %v, a curve of %d minutes", l.Outlook, l.Baseline, l.Need, len(l.Curve))
+	}
+}
+
 func FuzzRestore(f *testing.F) {
 	w := New(Options{})
 	w.Uses([]gpu.Device{{UUID: uuid, Total: total}})
