@@ -44,13 +44,15 @@ var rooms = []struct {
 	// The only room that knows both sides: what instruments say, and what it means.
 	{"health/rules", "health health/probe"},
 	{"health", ""},
-	{"health/probe", ""},
+	{"health/probe", "lastwords"},
 	{"health/timetable", ""},
 
 	// What a device's memory says. The simulated leaks are what the forecast is judged by.
 	{"gpu/leaksim/tables", "gpu/leaksim"},
 	{"gpu/leaksim", "gpu"},
 	{"gpu", ""},
+
+	{"lastwords", ""},
 
 	// supervisor never sees a socket, and sockets never see the supervisor: a life is a number there.
 	{"sockets", "sockets/keeper sockets/tcpdiag"},
