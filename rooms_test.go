@@ -47,6 +47,8 @@ var rooms = []struct {
 	{"health/probe", "lastwords"},
 	{"health/timetable", ""},
 
+	// Where what is known of devices comes from: a program, or another exporter.
+	{"gpu/reader", "gpu lastwords"},
 	// What a device's memory says. The simulated leaks are what the forecast is judged by.
 	{"gpu/leaksim/tables", "gpu/leaksim"},
 	{"gpu/leaksim", "gpu"},

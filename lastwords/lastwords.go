@@ -40,12 +40,17 @@ func (t *Tail) Write(p []byte) (int, error) {
 func (t *Tail) Line() string {
 	text := bytes.TrimSpace(t.kept)
 	text = text[bytes.LastIndexByte(text, '\n')+1:]
+	return Fit(string(text))
+}
+
+// Fit is a line fit to be shown: short, and without what a terminal would obey.
+func Fit(line string) string {
 	shown := strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r == '\uFFFD' {
 			return -1
 		}
 		return r
-	}, string(text))
+	}, line)
 	if len(shown) > mostLine {
 		shown = strings.ToValidUTF8(shown[:mostLine], "") + " ..."
 	}
