@@ -137,7 +137,7 @@ var characters = map[string]func() int{
 		})
 		return 0
 	},
-	// Leaves somebody behind who holds its output, and says so in a last line.
+	// Leaves two behind: a sibling in its group, and an orphan in another, who holds its output.
 	"parent": func() int {
 		hello()
 		c := exec.Command("/proc/self/exe")
@@ -147,7 +147,21 @@ var characters = map[string]func() int{
 		if err := c.Start(); err != nil {
 			panic(err)
 		}
+		sibling := exec.Command("/proc/self/exe")
+		sibling.Env = []string{character + "=sibling"}
+		if err := sibling.Start(); err != nil {
+			panic(err)
+		}
+		tell("sibling %d", sibling.Process.Pid)
 		tell("orphan %d", c.Process.Pid)
+		return 0
+	},
+	"sibling": func() int { select {} },
+	"chatty": func() int {
+		hello()
+		for i := range 1000 {
+			tell("line %d", i)
+		}
 		return 0
 	},
 	"orphan": func() int {
@@ -159,7 +173,7 @@ var characters = map[string]func() int{
 	},
 	// A sidecar, of which the test learns the reader's number.
 	"sidecar": func() int {
-		r := New(Options{Program: "/proc/self/exe", Environment: []string{character + "=stubborn"}, Take: func(gpu.Line) {}})
+		r := New(Options{Program: "/proc/self/exe", Environment: environment("mute"), Take: func(gpu.Line) {}})
 		go r.Run(context.Background())
 		for r.State().Kind != gpu.SourceReads {
 			time.Sleep(10 * time.Millisecond)

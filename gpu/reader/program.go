@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -141,10 +142,10 @@ func (p *program) kill() {
 func (p *program) read() {
 	defer p.out.Close()
 	defer close(p.lines)
-	for lines := gpu.NewLines[gpu.Line](p.out); ; {
+	for lines := gpu.NewLines[gpu.Line](&output{File: p.out}); ; {
 		line, err := lines.Next()
 		switch {
-		case err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded):
+		case err == io.EOF:
 			return
 		case errors.Is(err, bufio.ErrTooLong):
 			err = fmt.Errorf("it said a line of more than %d bytes", gpu.MaxLine)
@@ -159,6 +160,43 @@ func (p *program) read() {
 			return
 		}
 	}
+}
+
+// output reads what the program wrote. Somebody else may hold it open after its end: so when the file's deadline has come, which says
+// that the program has ended, it reads what is in the pipe, and then io.EOF.
+type output struct {
+	*os.File
+	ended bool
+	rest  int // bytes of the program's own there may be, at the most
+}
+
+// pipeSize is how much there is room for in a pipe (pipe(7)).
+const pipeSize = 64 << 10
+
+func (o *output) Read(b []byte) (int, error) {
+	if !o.ended {
+		n, err := o.File.Read(b)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		o.ended, o.rest = true, pipeSize
+		_ = o.SetReadDeadline(time.Time{})
+	}
+	raw, err := o.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var n int
+	var failed error
+	err = raw.Read(func(fd uintptr) bool {
+		n, failed = unix.Read(int(fd), b[:min(len(b), o.rest)])
+		return true // it is not waited for more
+	})
+	if err = errors.Join(err, failed); err != nil || n <= 0 {
+		return 0, io.EOF
+	}
+	o.rest -= n
+	return n, nil
 }
 
 // single says what is wrong with a line that doesn't have exactly one field.

@@ -20,7 +20,7 @@ import (
 const (
 	// ending is how long a program has to end by itself, and how long it is waited for once it was killed and nobody needs it any more.
 	ending = time.Second
-	// orphaned is how long lines are waited for after the program's end, where somebody else holds its output open.
+	// orphaned is how long the end of what the program prints is waited for after its own, where somebody else holds that open.
 	orphaned = 100 * time.Millisecond
 	// jitter is the share of a back-off that is left to chance.
 	jitter = 0.25
@@ -143,24 +143,31 @@ func unanswered(s gpu.SourceState) error {
 // Run keeps the program running until ctx ends, and then ends it: it returns when the program has ended, or 2 s after ctx where not
 // even a kill ends it. It is called once.
 func (r *Reader) Run(ctx context.Context) {
-	pause := &backoff.ExponentialBackOff{
-		InitialInterval: r.o.BackoffMin, MaxInterval: r.o.BackoffMax, Multiplier: 2, RandomizationFactor: jitter,
-	}
+	p := newPauses(r.o.BackoffMin, r.o.BackoffMax)
 	for ctx.Err() == nil {
-		next := r.o.BackoffMax // nothing but an installation helps
-		switch kind, read := r.once(ctx); {
-		case kind != gpu.SourceFailed:
-		case read >= r.o.BackoffMax:
-			pause.Reset()
-			next = pause.NextBackOff()
-		default:
-			next = pause.NextBackOff()
-		}
 		select {
-		case <-time.After(next):
+		case <-time.After(p.after(r.once(ctx))):
 		case <-ctx.Done():
 		}
 	}
+}
+
+// pauses are how long is waited before the next start.
+type pauses struct{ backoff.ExponentialBackOff }
+
+func newPauses(least, most time.Duration) *pauses {
+	return &pauses{backoff.ExponentialBackOff{InitialInterval: least, MaxInterval: most, Multiplier: 2, RandomizationFactor: jitter}}
+}
+
+// after is the pause after a program of that kind, that read for so long.
+func (p *pauses) after(kind gpu.SourceKind, read time.Duration) time.Duration {
+	if kind != gpu.SourceFailed {
+		return p.MaxInterval // only an installation helps
+	}
+	if read >= p.MaxInterval {
+		p.Reset()
+	}
+	return p.NextBackOff()
 }
 
 // once starts the program and stays with it until it has ended. It returns as what it ended, and how long it read.
@@ -280,8 +287,7 @@ func (a *attendance) stay(ctx context.Context) bool {
 			}
 			silence.Reset(a.o.Silence)
 		case <-a.p.exited:
-			// What it said in time is taken, and where somebody else holds its output, no more than that.
-			_ = a.p.out.SetReadDeadline(time.Now().Add(orphaned))
+			_ = a.p.out.SetReadDeadline(time.Unix(1, 0)) // what is in the pipe is still read
 			for said := range a.p.lines {
 				a.take(said)
 			}

@@ -98,7 +98,9 @@ func run(t *testing.T, as string, change func(*Options)) *running {
 }
 
 // environment makes the test's binary a character, which doesn't wait a second at its end for races.
-func environment(as string) []string { return []string{character + "=" + as, "GORACE=atexit_sleep_ms=0"} }
+func environment(as string) []string {
+	return []string{character + "=" + as, "GORACE=atexit_sleep_ms=0"}
+}
 
 // once has no second start within the test.
 func once(o *Options) { o.BackoffMin, o.BackoffMax = time.Hour, time.Hour }
@@ -419,8 +421,35 @@ func TestAnOrphanThatHoldsTheOutputHoldsNobodyUp(t *testing.T) {
 	if s := r.State(); s.Text != "exited 0" {
 		t.Errorf("state %+v", s)
 	}
-	if lines := r.lines(); len(lines) != 2 || !strings.HasPrefix(lines[1], "orphan ") {
-		t.Errorf("lines %q: its last one was not taken", lines)
+	var sibling int
+	for _, l := range r.lines() {
+		_, _ = fmt.Sscanf(l, "sibling %d", &sibling)
+	}
+	if sibling == 0 || !gone(sibling) {
+		t.Errorf("process %d of its group is still there", sibling)
+	}
+}
+
+// More than a pipe has room for is there when it ends, and it is taken slowly.
+func TestWhatItSaidBeforeItsEndIsTaken(t *testing.T) {
+	t.Parallel()
+	r := run(t, "chatty", func(o *Options) {
+		once(o)
+		take := o.Take
+		o.Take = func(l gpu.Line) {
+			time.Sleep(50 * time.Microsecond)
+			take(l)
+		}
+	})
+	r.await("its end", r.is(gpu.SourceFailed))
+	lines := r.lines()
+	if len(lines) != 1001 {
+		t.Fatalf("%d lines, want 1001", len(lines))
+	}
+	for i, l := range lines[1:] {
+		if want := fmt.Sprintf("line %d", i); l != want {
+			t.Fatalf("line %d is %q, want %q", i, l, want)
+		}
 	}
 }
 
@@ -460,31 +489,93 @@ func unkillable() *program {
 }
 
 func TestWhoCantBeKilledIsWaitedForUntilTheSidecarEnds(t *testing.T) {
+	for what, closes := range map[string]bool{"it hangs": false, "it hangs at its end": true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := New(Options{Take: func(gpu.Line) {}})
+			a := &attendance{Reader: r, p: unkillable()}
+			ctx, cancel := context.WithCancel(t.Context())
+			left := make(chan bool, 1)
+			go func() { left <- a.stay(ctx) }()
+			a.p.lines <- said{line: gpu.Line{Hello: &gpu.Hello{Protocol: gpu.Protocol}}}
+			if closes {
+				close(a.p.lines)
+			}
+
+			time.Sleep(time.Hour + 5*time.Second)
+			synctest.Wait()
+			if s := r.State(); s.Kind != gpu.SourceSilent || s.Text != "no answer for 3600 s; it was killed, and doesn't end" {
+				t.Errorf("%s: state %+v", what, s)
+			}
+			if len(left) > 0 {
+				t.Fatalf("%s: it is not waited for", what)
+			}
+			from := time.Now()
+			cancel()
+			select {
+			case ended := <-left:
+				if took := time.Since(from); ended || took > 2*time.Second {
+					t.Errorf("%s: left after %v, ended %v; want 2 s, and that it has not", what, took, ended)
+				}
+			case <-time.After(time.Minute):
+				t.Errorf("%s: Run doesn't end", what)
+				close(a.p.exited)
+			}
+		})
+	}
+}
+
+func TestSilenceBeginsWithTheLatestLine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New(Options{Take: func(gpu.Line) {}})
 		a := &attendance{Reader: r, p: unkillable()}
-		ctx, cancel := context.WithCancel(t.Context())
-		left := make(chan bool, 1)
-		go func() { left <- a.stay(ctx) }()
-		a.p.lines <- said{line: gpu.Line{Hello: &gpu.Hello{Protocol: gpu.Protocol}}}
-
-		time.Sleep(time.Hour + 5*time.Second)
-		synctest.Wait()
-		if s := r.State(); s.Kind != gpu.SourceSilent || s.Text != "no answer for 3600 s; it was killed, and doesn't end" {
-			t.Errorf("state %+v", s)
+		go a.stay(t.Context())
+		line := gpu.Line{Hello: &gpu.Hello{Protocol: gpu.Protocol}}
+		for range 100 {
+			a.p.lines <- said{line: line}
+			line = gpu.Line{Alive: true}
+			time.Sleep(9 * time.Second)
+			synctest.Wait()
+			if s := r.State(); s.Kind != gpu.SourceReads {
+				t.Fatalf("state %+v after 9 s", s)
+			}
 		}
-		if len(left) > 0 {
-			t.Fatal("it is not waited for")
+		for _, c := range []struct {
+			wait time.Duration
+			text string
+		}{
+			{2 * time.Second, "no answer for 10 s"},
+			{40 * time.Second, "no answer for 50 s"},
+			{20 * time.Second, "no answer for 70 s; it was killed, and doesn't end"},
+		} {
+			time.Sleep(c.wait)
+			synctest.Wait()
+			if s := r.State(); s.Kind != gpu.SourceSilent || s.Text != c.text {
+				t.Errorf("state %+v, want %s", s, c.text)
+			}
 		}
-		from := time.Now()
-		cancel()
-		if <-left {
-			t.Error("it has ended")
-		}
-		if took := time.Since(from); took > 2*time.Second {
-			t.Errorf("Run ends %v after it shall", took)
-		}
+		close(a.p.lines)
+		close(a.p.exited)
 	})
+}
+
+func TestPausesGrowAndAreForgotten(t *testing.T) {
+	p := newPauses(time.Second, 5*time.Minute)
+	near := func(what string, got, want time.Duration) {
+		t.Helper()
+		if got < want*3/4 || got > want*5/4+1 {
+			t.Errorf("%s: %v, want %v or a quarter more or less", what, got, want)
+		}
+	}
+	for want := time.Second; want < 5*time.Minute; want *= 2 {
+		near("it failed", p.after(gpu.SourceFailed, 4*time.Minute), want)
+	}
+	near("at the most", p.after(gpu.SourceFailed, 0), 5*time.Minute)
+	near("at the most", p.after(gpu.SourceFailed, 0), 5*time.Minute)
+	near("it read for long", p.after(gpu.SourceFailed, 5*time.Minute), time.Second)
+	for _, kind := range []gpu.SourceKind{gpu.SourceAbsent, gpu.SourceRefused} {
+		near(string(kind), p.after(kind, 0), 5*time.Minute)
+	}
+	near("it failed again", p.after(gpu.SourceFailed, 0), 2*time.Second)
 }
 
 func TestAnAnswerToNothingIsNone(t *testing.T) {
