@@ -44,9 +44,11 @@ var rooms = []struct {
 	// The only room that knows both sides: what instruments say, and what it means.
 	{"health/rules", "health health/probe"},
 	{"health", ""},
-	{"health/probe", ""},
+	{"health/probe", "health/probe/lastwords"},
 	{"health/timetable", ""},
 
+	// Where what is known of devices comes from: a program, or another exporter.
+	{"gpu/reader", "gpu health/probe/lastwords"},
 	// What a device's memory says. The simulated leaks are what the forecast is judged by.
 	{"gpu/leaksim/tables", "gpu/leaksim"},
 	{"gpu/leaksim", "gpu"},
@@ -55,6 +57,9 @@ var rooms = []struct {
 	{"gpu/nvml", "gpu"},
 	{"gpu/nvml/double", "gpu"},
 	{"gpu", ""},
+
+	// How a program that was run has ended, and what it said last: a leaf, for all that run one.
+	{"health/probe/lastwords", ""},
 
 	// supervisor never sees a socket, and sockets never see the supervisor: a life is a number there.
 	{"sockets", "sockets/keeper sockets/tcpdiag"},

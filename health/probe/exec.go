@@ -1,27 +1,21 @@
 package probe
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os/exec"
 	"runtime"
-	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"autoglm-sidecar/health/probe/lastwords"
 )
 
-const (
-	// mostOutput is how much of a command's output is kept: a line of it is shown.
-	mostOutput = 4 << 10
-	// mostLine is how much of that line is shown.
-	mostLine = 120
-	// outputAfter is how long a command's output is waited for after its end, where somebody else holds it open.
-	outputAfter = 100 * time.Millisecond
-)
+// outputAfter is how long a command's output is waited for after its end, where somebody else holds it open.
+const outputAfter = 100 * time.Millisecond
 
 // ExitError is a command that ended otherwise than well.
 type ExitError struct {
@@ -48,7 +42,7 @@ func Exec(command, env []string) Probe {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 
-		var printed tail
+		var printed lastwords.Tail
 		c := exec.Command(command[0], command[1:]...)
 		c.Env = append([]string{}, env...) // nil would be all of ours
 		c.Stdout, c.Stderr = &printed, &printed
@@ -78,47 +72,11 @@ func Exec(command, env []string) Probe {
 			return fmt.Errorf("%w: killed", ErrNoAnswer)
 		}
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-			return &ExitError{How: ended(exit), Line: printed.line()}
+			return &ExitError{How: lastwords.Ended(exit.ProcessState), Line: printed.Line()}
 		}
 		if err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 			return fmt.Errorf("wait for it: %w", err)
 		}
 		return nil
 	}
-}
-
-// ended says how a command ended.
-func ended(e *exec.ExitError) string {
-	if status, ok := e.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return fmt.Sprintf("killed by signal %d", status.Signal())
-	}
-	return fmt.Sprintf("exited %d", e.ExitCode())
-}
-
-// tail keeps the last bytes that were written to it.
-type tail struct{ kept []byte }
-
-// Write takes everything.
-func (t *tail) Write(p []byte) (int, error) {
-	t.kept = append(t.kept, p[max(0, len(p)-mostOutput):]...)
-	if len(t.kept) > mostOutput {
-		t.kept = append(t.kept[:0], t.kept[len(t.kept)-mostOutput:]...)
-	}
-	return len(p), nil
-}
-
-// line is the last line that has anything in it, fit to be shown.
-func (t *tail) line() string {
-	text := bytes.TrimSpace(t.kept)
-	text = text[bytes.LastIndexByte(text, '\n')+1:]
-	shown := strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == '\uFFFD' {
-			return -1
-		}
-		return r
-	}, string(text))
-	if len(shown) > mostLine {
-		shown = strings.ToValidUTF8(shown[:mostLine], "") + " ..."
-	}
-	return shown
 }
