@@ -42,7 +42,7 @@ var rooms = []struct {
 	{"supervisor", "health"},
 
 	// The only room that knows both sides: what instruments say, and what it means.
-	{"health/rules", "health health/probe"},
+	{"health/rules", "health health/probe health/timetable gpu"},
 	{"health", ""},
 	{"health/probe", "health/probe/lastwords"},
 	{"health/timetable", ""},

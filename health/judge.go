@@ -27,18 +27,6 @@ func (l Level) String() string {
 	return fmt.Sprintf("level(%d)", uint8(l))
 }
 
-// Reason is why a restart is asked for at this level; NoReason: none is.
-func (l Level) Reason() Reason {
-	switch l {
-	case Sick:
-		return Unhealthy
-	case Stuck:
-		return Hung
-	case Well, Degraded:
-	}
-	return NoReason
-}
-
 // Verdict is what the Judge concludes of one life at one moment.
 type Verdict struct {
 	Life  int64
@@ -47,8 +35,23 @@ type Verdict struct {
 	// Vetoed says that it would be Sick or Stuck if no stream had got a byte of late.
 	Vetoed bool
 	// Suspect says that the life may hang: its Witness is to be asked.
-	Suspect  bool
+	Suspect bool
+	// Fault says that the GPU has a fault which explains whatever is wrong.
+	Fault    bool
 	Warnings []Warning // that people see, causes first
+}
+
+// Reason is why a restart is asked for; NoReason: none is.
+func (v Verdict) Reason() Reason {
+	switch {
+	case v.Level <= Degraded:
+		return NoReason
+	case v.Fault:
+		return GPUFault
+	case v.Level == Stuck:
+		return Hung
+	}
+	return Unhealthy
 }
 
 // Judge makes a verdict of signals. It is a value of one goroutine and knows no clock: each call is told the time, on a
@@ -79,6 +82,16 @@ func NewJudge(veto time.Duration, asked ...Asked) *Judge {
 	j := &Judge{veto: veto, asked: asked}
 	j.Begin(0, 0)
 	return j
+}
+
+// Ask adds what signals will be about, too, as of a device that has become known. What is known already stays as it is.
+func (j *Judge) Ask(asked ...Asked) {
+	for _, a := range asked {
+		if j.state[a.About] == nil {
+			j.asked = append(j.asked, a)
+			j.state[a.About] = &condition{}
+		}
+	}
 }
 
 // Begin forgets all that was known, for a life that begins or that a new runner meets: what was counted before may be of
@@ -154,25 +167,24 @@ func (j *Judge) Verdict(now time.Duration) Verdict {
 		return v
 	}
 	wrong := map[Code]Warning{}
-	passive := j.any(Passive)
-	stall := j.any(Stall)
-	v.Suspect = stall != nil
+	found := findings{stall: j.any(Stall), passive: j.any(Passive), faults: j.all(Fault)}
+	v.Suspect, v.Fault = found.stall != nil, len(found.faults) > 0
 	for _, a := range j.asked {
 		c := j.state[a.About]
-		level := j.level(a, c, stall, passive)
+		level := j.level(a, c, found)
 		if level > v.Level {
 			v.Level = level
 		}
 		if level > Degraded && (v.Why == "" || level == v.Level) {
-			v.Why = j.why(a, c, stall, passive)
+			v.Why = j.why(a, c, found)
 		}
 		if level > Well {
-			add(wrong, c.code(a, level), c.since, c.last.Text)
+			add(wrong, a.Kind, c.code(a, level), c.since, c.last.Text)
 		}
 	}
 	if v.Level > Degraded && now-j.heard < j.veto {
 		v.Vetoed, v.Level, v.Why = true, Degraded, ""
-		add(wrong, BusyNotSick, now, "")
+		add(wrong, Probe, BusyNotSick, now, "")
 		delete(wrong, WorkerHung)
 	}
 	j.date(wrong, now)
@@ -180,22 +192,41 @@ func (j *Judge) Verdict(now time.Duration) Verdict {
 	return v
 }
 
+// findings are the signals that bear on what others come to; nil: there is none.
+type findings struct {
+	stall, passive *condition
+	faults         []*condition
+}
+
+// explain says that one failure of a probe is enough.
+func (f findings) explain() bool { return f.passive != nil || len(f.faults) > 0 }
+
+// onlyWarns says that signals of a kind stop nobody by themselves.
+func (k Kind) onlyWarns() bool {
+	switch k {
+	case Probe, Token, Witness:
+		return false
+	case Stall, Passive, Fault, Notice:
+	}
+	return true
+}
+
 // level is what the signals about one thing come to, by themselves.
-func (j *Judge) level(a Asked, c, stall, passive *condition) Level {
+func (j *Judge) level(a Asked, c *condition, found findings) Level {
 	switch {
 	case c.run == 0:
 		return Well
-	case a.Kind == Stall && c.bad, a.Kind == Passive && c.bad:
+	case a.Kind.onlyWarns() && c.bad:
 		return Degraded
-	case a.Kind == Stall, a.Kind == Passive:
+	case a.Kind.onlyWarns():
 		return Well
 	case c.last.Unfit:
 		return Degraded
-	case a.Kind == Witness && stall != nil && c.bad:
+	case a.Kind == Witness && found.stall != nil && c.bad:
 		return Stuck
 	case a.Kind == Witness:
 		return Well
-	case c.last.Bad && c.passed && (c.bad || passive != nil) && (a.Kind != Token || !j.wait):
+	case c.last.Bad && c.passed && (c.bad || found.explain()) && (a.Kind != Token || !j.wait):
 		return Sick
 	case c.bad: // it is on its way back; or it has never been well in this life, and a new one would hardly be better
 		return Degraded
@@ -215,7 +246,7 @@ func (c *condition) code(a Asked, level Level) Code {
 }
 
 // why is the line that the ledger keeps.
-func (j *Judge) why(a Asked, c, stall, passive *condition) string {
+func (j *Judge) why(a Asked, c *condition, found findings) string {
 	times := fmt.Sprintf("%d times in a row", c.run)
 	if c.run == 1 {
 		times = "once"
@@ -223,27 +254,49 @@ func (j *Judge) why(a Asked, c, stall, passive *condition) string {
 	why := fmt.Sprintf("%s failed %s: %s", a.About, times, c.last.Text)
 	switch {
 	case a.Kind == Witness:
-		return stall.last.Text + "; " + why
-	case passive != nil:
-		return why + "; " + passive.last.Text
+		why = found.stall.last.Text + "; " + why
+	case found.passive != nil:
+		why += "; " + found.passive.last.Text
+	}
+	for _, f := range found.faults {
+		why += "; " + f.last.Text
 	}
 	return why
 }
 
 // any is the condition of that kind that is bad, nil for none.
 func (j *Judge) any(kind Kind) *condition {
-	for _, a := range j.asked {
-		if c := j.state[a.About]; a.Kind == kind && c.bad {
-			return c
-		}
+	if all := j.all(kind); len(all) > 0 {
+		return all[0]
 	}
 	return nil
 }
 
-// add notes what is wrong; of two that are wrong in the same way the older is kept.
-func add(wrong map[Code]Warning, code Code, since time.Duration, text string) {
+// all are the conditions of that kind that are bad.
+func (j *Judge) all(kind Kind) []*condition {
+	var all []*condition
+	for _, a := range j.asked {
+		if c := j.state[a.About]; a.Kind == kind && c.bad {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// add notes what is wrong. Of two that are wrong in the same way the older is kept; but what is told of each device of a
+// worker is told of each.
+func add(wrong map[Code]Warning, kind Kind, code Code, since time.Duration, text string) {
 	w, known := WarnableOf(code)
-	if old, twice := wrong[code]; !known || twice && old.Since <= since {
+	old, twice := wrong[code]
+	switch {
+	case !known:
+		return
+	case twice && (kind == Notice || kind == Fault):
+		if old.Text != text {
+			text = old.Text + "; " + text
+		}
+		since = min(since, old.Since)
+	case twice && old.Since <= since:
 		return
 	}
 	wrong[code] = Warning{Warnable: w, Since: since, Text: text}

@@ -27,6 +27,8 @@ func inCourt(t *testing.T) *court {
 		Asked{About: "generate", Kind: Witness, Rise: 1, Fall: 3},
 		Asked{About: "streams", Kind: Stall, Rise: 1, Fall: 1},
 		Asked{About: "answers", Kind: Passive, Rise: 1, Fall: 1},
+		Asked{About: "xid", Kind: Fault, Rise: 1, Fall: 1},
+		Asked{About: "memory", Kind: Notice, Rise: 1, Fall: 1},
 	)
 	j.Begin(7, 0, "tcp", "http:/health", "token")
 	return &court{t: t, Judge: j}
@@ -34,6 +36,7 @@ func inCourt(t *testing.T) *court {
 
 var codesOf = map[string]Code{
 	"tcp": TCPFailed, "http:/health": HTTPFailed, "generate": GenerateFailed, "token": GenerateFailed, "streams": WorkerSilent, "answers": AnswersFail,
+	"xid": GPUFaulty, "memory": MemoryFilling,
 }
 
 // hears plays a script, one word a second: tcp- is a failure, tcp+ an answer, tcp? a question that doesn't fit, down-
@@ -59,6 +62,9 @@ func (c *court) hears(script string) {
 			about = "http:/health"
 		}
 		s := Signal{Life: 7, About: about, Code: codesOf[about], Bad: how == '-', Unfit: how == '?', Text: "as seen"}
+		if about == "xid" {
+			s.Text = "Xid 31"
+		}
 		if about == "down" {
 			s.About, s.Code = "tcp", WorkerDown
 		}
@@ -93,6 +99,18 @@ func TestVerdicts(t *testing.T) {
 		{"they still do", "2m answers- 11s answers-", Degraded, "answers_fail"},
 		{"then one failed probe is enough", "2m answers- http-", Sick, "http_failed"},
 		{"and an answered one is well", "2m answers- 11s http- http+", Degraded, "answers_fail"},
+
+		{"the GPU had a fault, and nothing fails", "2m xid-", Degraded, "gpu_fault"},
+		{"then one failed probe is enough, too", "2m xid- http-", Sick, "gpu_fault http_failed"},
+		{"unless a stream got a byte", "2m byte xid- http-", Degraded, "gpu_fault http_failed busy_not_sick"},
+		{"an old one explains nothing", "2m xid- xid+ http-", Well, ""},
+		{"it hangs after a fault", "2m xid- streams- generate- generate- generate-", Stuck, "gpu_fault worker_hung"},
+		{"no token while streams wait, after a fault", "2m wait xid- token-", Degraded, "gpu_fault"},
+
+		{"memory will be full, and all probes are well", "2m tcp+ http+ memory-", Degraded, "memory_forecast"},
+		{"a notice is none of a probe's business", "2m memory- http-", Degraded, "memory_forecast"},
+		{"nor of the veto's", "2m memory- http- http- http-", Sick, "http_failed memory_forecast"},
+		{"and it is over when it is", "2m memory- memory- memory+", Well, ""},
 
 		{"no token without a stream", "2m token- token- token-", Sick, "generate_failed"},
 		{"no token while streams wait: whether they hang is another question", "2m wait token- token- token-", Degraded, "generate_failed"},
@@ -160,22 +178,52 @@ func TestWhatIsSaidOfAnotherLifeIsDropped(t *testing.T) {
 	}
 }
 
-func TestWhyIsALineForTheLedger(t *testing.T) {
+func TestReasonAndWhyAreForTheLedger(t *testing.T) {
+	for _, test := range []struct {
+		script string
+		reason Reason
+		why    string
+	}{
+		{"2m tcp+", NoReason, ""},
+		{"2m xid-", NoReason, ""},
+		{"2m http- http- http-", Unhealthy, "http:/health failed 3 times in a row: as seen"},
+		{"2m streams- generate- generate- generate-", Hung, "as seen; generate failed 3 times in a row: as seen"},
+		{"2m answers- http-", Unhealthy, "http:/health failed once: as seen; as seen"},
+		{"2m xid- http-", GPUFault, "http:/health failed once: as seen; Xid 31"},
+		{"2m answers- xid- http-", GPUFault, "http:/health failed once: as seen; as seen; Xid 31"},
+		{"2m xid- streams- generate- generate- generate-", GPUFault, "as seen; generate failed 3 times in a row: as seen; Xid 31"},
+		{"2m xid- http- byte", NoReason, ""},
+	} {
+		c := inCourt(t)
+		c.hears(test.script)
+		if v := c.Verdict(c.now); v.Reason() != test.reason || v.Why != test.why {
+			t.Errorf("after %q: %v because %q, want %v because %q", test.script, v.Reason(), v.Why, test.reason, test.why)
+		}
+	}
+}
+
+// What is wrong with two devices is one warning, that names both, since the first; a probe's second failure adds no words.
+func TestEachDeviceIsTold(t *testing.T) {
 	c := inCourt(t)
-	c.hears("2m http- http- http-")
-	if got, want := c.Verdict(c.now).Why, "http:/health failed 3 times in a row: as seen"; got != want {
-		t.Errorf("got %q, want %q", got, want)
+	c.Ask(Asked{About: "memory", Kind: Probe, Rise: 9, Fall: 9}, Asked{About: "memory:1", Kind: Notice, Rise: 1, Fall: 1})
+	say := func(about, text string, at time.Duration) {
+		c.Hear(Signal{Life: 7, About: about, Code: MemoryFilling, Bad: text != "", Text: text}, at)
 	}
-	c = inCourt(t)
-	c.hears("2m streams- generate- generate- generate-")
-	if got, want := c.Verdict(c.now).Why, "as seen; generate failed 3 times in a row: as seen"; got != want {
-		t.Errorf("got %q, want %q", got, want)
+	want := func(what, text string, since time.Duration) {
+		t.Helper()
+		w := c.Verdict(time.Hour).Warnings
+		if len(w) != 1 || w[0].Text != text || w[0].Since != since {
+			t.Errorf("%s: got %+v, want %q since %v", what, w, text, since)
+		}
 	}
-	c = inCourt(t)
-	c.hears("2m answers- http-")
-	if got, want := c.Verdict(c.now).Why, "http:/health failed once: as seen; as seen"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
+	say("memory:1", "GPU 1: in 3 h", 1*time.Minute)
+	want("one", "GPU 1: in 3 h", 1*time.Minute)
+	say("memory", "GPU 0: in 2 h", 2*time.Minute)
+	want("both", "GPU 0: in 2 h; GPU 1: in 3 h", 1*time.Minute)
+	say("memory:1", "GPU 0: in 2 h", 3*time.Minute)
+	want("the same words", "GPU 0: in 2 h", 1*time.Minute)
+	say("memory:1", "", 4*time.Minute)
+	want("the other", "GPU 0: in 2 h", 1*time.Minute)
 }
 
 // A warning's time is that of the first failure, and stays while it is seen.
@@ -197,7 +245,7 @@ func TestSince(t *testing.T) {
 func TestNobodyIsStoppedWhileStreamsGetBytes(t *testing.T) {
 	words := []string{
 		"tcp+", "tcp-", "down-", "http+", "http-", "http?", "generate+", "generate-", "generate?", "streams+", "streams-",
-		"answers+", "answers-", "token+", "token-", "wait", "byte", "20s",
+		"answers+", "answers-", "xid+", "xid-", "memory+", "memory-", "token+", "token-", "wait", "byte", "20s",
 	}
 	stopped := map[Level]int{}
 	for seed := range uint64(2000) {
@@ -220,8 +268,8 @@ func TestNobodyIsStoppedWhileStreamsGetBytes(t *testing.T) {
 			if v.Level > Degraded && c.now-byteAt < veto {
 				t.Fatalf("seed %d: %v though a byte came %v ago, after %s", seed, v.Level, c.now-byteAt, strings.Join(script, " "))
 			}
-			if v.Level.Reason() == NoReason != (v.Level <= Degraded) {
-				t.Fatalf("%v asks for a restart: %v", v.Level, v.Level.Reason())
+			if v.Reason() == NoReason != (v.Level <= Degraded) {
+				t.Fatalf("%v asks for a restart: %v", v.Level, v.Reason())
 			}
 		}
 	}

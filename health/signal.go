@@ -28,6 +28,11 @@ const (
 	Stall
 	// Passive is that many answers fail. It makes one failure of a probe enough.
 	Passive
+	// Fault is one of the GPU that a restart is the remedy for. It makes one failure of a probe enough, as Passive does, and
+	// then it is the reason. By itself it stops nobody: the driver doesn't tell whose fault it was.
+	Fault
+	// Notice is what people are to be told whatever the probes say. It stops nobody and keeps nobody from being stopped.
+	Notice
 )
 
 // Asked is one thing that signals will be about.

@@ -28,7 +28,7 @@ func (s Severity) String() string {
 // Code names a Warnable to programs. Codes are kept from release to release.
 type Code string
 
-// The things that can be wrong with a worker.
+// The things that can be wrong with a worker, and with its GPU.
 const (
 	WorkerDown     Code = "worker_down"
 	TCPFailed      Code = "tcp_failed"
@@ -40,6 +40,18 @@ const (
 	WorkerSilent   Code = "worker_silent"
 	WorkerHung     Code = "worker_hung"
 	BusyNotSick    Code = "busy_not_sick"
+
+	MemoryFull     Code = "memory_limit"
+	MemoryFilling  Code = "memory_forecast"
+	MemoryTight    Code = "memory_tight"
+	MemoryLatched  Code = "memory_latched"
+	ContextsRising Code = "contexts_rising"
+	GPUFaulty      Code = "gpu_fault"
+	GPUHalted      Code = "gpu_halted"
+	GPULost        Code = "gpu_lost"
+	GPUUnread      Code = "gpu_unread"
+	GPUNote        Code = "gpu_note"
+	GPUTooOld      Code = "gpu_too_old"
 )
 
 // Warnable is a thing that can be wrong.
@@ -55,6 +67,9 @@ type Warnable struct {
 
 // warnables is all there is, in the order in which people see them: causes before what follows from them.
 var warnables = []Warnable{
+	{Code: GPULost, Title: "the GPU is lost", Severity: High, Visible: 10 * time.Second},
+	{Code: GPUHalted, Title: "the GPU can't be used for another life", Severity: High},
+	{Code: GPUFaulty, Title: "the GPU had a fault", Severity: Medium, DependsOn: []Code{GPUHalted}},
 	{Code: WorkerDown, Title: "nobody listens where the worker should", Severity: High},
 	{Code: TCPFailed, Title: "the worker takes no connections", Severity: High, DependsOn: []Code{WorkerDown}},
 	{Code: WorkerHung, Title: "the worker hangs", Severity: High, DependsOn: []Code{WorkerDown}},
@@ -65,6 +80,14 @@ var warnables = []Warnable{
 	{Code: AnswersFail, Title: "many answers fail", Severity: Medium, DependsOn: []Code{WorkerDown}, Visible: 10 * time.Second},
 	{Code: ProbeUnfit, Title: "a probe asks for what this worker doesn't have", Severity: Low, DependsOn: []Code{WorkerDown, TCPFailed}, Visible: time.Minute},
 	{Code: BusyNotSick, Title: "probes fail, but streams get bytes: busy, not sick", Severity: Low},
+	{Code: MemoryFull, Title: "the worker's GPU memory is full in all but name", Severity: High},
+	{Code: MemoryFilling, Title: "the worker's GPU memory will be full", Severity: Medium, DependsOn: []Code{MemoryFull}},
+	{Code: MemoryLatched, Title: "restarts don't give memory back: none is made for it any more", Severity: Medium},
+	{Code: ContextsRising, Title: "the worker has more and more processes on the GPU", Severity: Medium},
+	{Code: GPUTooOld, Title: "the GPU's driver is too old", Severity: Medium},
+	{Code: MemoryTight, Title: "the worker leaves too little GPU memory to tell a leak by", Severity: Low},
+	{Code: GPUUnread, Title: "too little is known of the GPU", Severity: Low, DependsOn: []Code{GPULost}, Visible: time.Minute},
+	{Code: GPUNote, Title: "the GPU is to be looked at", Severity: Low},
 }
 
 // WarnableOf returns the Warnable of a code.

@@ -285,12 +285,12 @@ func (p *pulse) wishFor(ctx context.Context, v health.Verdict) {
 		p.count.Sick.Add(1)
 	}
 	restart, err := p.life.Restart(ctx, supervisor.RestartOptions{
-		Reason: v.Level.Reason(), By: "pulse", Why: v.Why, Now: v.Level == health.Stuck, Life: supervisor.Life(v.Life),
+		Reason: v.Reason(), By: "pulse", Why: v.Why, Now: v.Level == health.Stuck, Life: supervisor.Life(v.Life),
 	})
 	p.mu.Lock()
 	p.asked.level, p.asked.frozen = v.Level, errors.Is(err, supervisor.ErrFrozen)
 	p.mu.Unlock()
-	log := p.log.With("life", v.Life, "reason", v.Level.Reason().String(), "why", v.Why)
+	log := p.log.With("life", v.Life, "reason", v.Reason().String(), "why", v.Why)
 	switch {
 	case err == nil:
 		log.Warn("the pulse asked for a restart", "restart", restart.Restart, "joined", restart.Joined)
