@@ -95,6 +95,14 @@ func AskedOfGPUs(devices ...string) []health.Asked {
 	return asked
 }
 
+// Names are the devices'.
+func (g GPUs) Names() (devices []string) {
+	for _, d := range g.Devices {
+		devices = append(devices, d.Device)
+	}
+	return devices
+}
+
 // Signals are all that there are, good ones too, about what AskedOfGPUs says. now is on the clock that gpu.Contexts was told.
 func (g GPUs) Signals(life int64, now time.Duration) []health.Signal {
 	var signals []health.Signal

@@ -143,8 +143,19 @@ func (p *Plan) Latched() []Latch { return p.state.clone().Latched }
 // Unlatch has restarts made for memory again: a person started or restarted the worker.
 func (p *Plan) Unlatch() { p.state.Latched, p.state.Made = nil, nil }
 
-// Restarted says that a life was ended for a restart, whoever wished it, and how its devices were then.
-func (p *Plan) Restarted(reason health.Reason, life int64, now time.Duration, before []GPU) {
+// MadeOf are the devices of a life that a restart for memory is made for, as they are now.
+func MadeOf(life int64, devices []GPU) (made []Made) {
+	for _, d := range devices {
+		if o := d.Outlook; d.Hard || o.Foreseen || o.Soft {
+			made = append(made, Made{life, d.Device, o.Plateau, o.Floor})
+		}
+	}
+	return made
+}
+
+// Restarted says that a life was ended for a restart, whoever wished it, and of which devices' memory MadeOf said when it was given up
+// that it was for them.
+func (p *Plan) Restarted(reason health.Reason, now time.Duration, before []Made) {
 	if reason.ByHand() {
 		p.Unlatch()
 	}
@@ -154,12 +165,7 @@ func (p *Plan) Restarted(reason health.Reason, life int64, now time.Duration, be
 	if reason != health.MemoryForecast && reason != health.MemoryLimit {
 		return
 	}
-	p.state.Made = nil
-	for _, d := range before {
-		if o := d.Outlook; d.Hard || o.Foreseen || o.Soft {
-			p.state.Made = append(p.state.Made, Made{life, d.Device, o.Plateau, o.Floor})
-		}
-	}
+	p.state.Made = slices.Clone(before)
 }
 
 // Withheld says that a wish of the life was not carried out. Without a word a wish is repeated after a minute, if it is still so.

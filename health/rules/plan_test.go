@@ -309,7 +309,7 @@ func TestOneRestartForAForecastWithinTheHorizon(t *testing.T) {
 		if looks(p, 0, leak) != health.MemoryForecast {
 			t.Error("the first isn't wished for")
 		}
-		p.Restarted(test.made, 7, noon, []GPU{leak})
+		p.Restarted(test.made, noon, MadeOf(7, []GPU{leak}))
 		next := func(m *Moment) { m.Life = 8 }
 		p = NewPlan(p.PlanRules, p.State()) // we died
 		if got := looks(p, 10*time.Hour-1, leak, next); got != test.want {
@@ -347,7 +347,7 @@ func TestMemoryThatDoesNotComeBackIsLatched(t *testing.T) {
 		plateau := leak.Outlook.Plateau
 		leak.Outlook.Floor = plateau + test.grown
 		flat.Device = "GPU-flat" // it had nothing to give back
-		p.Restarted(test.reason, 7, noon, []GPU{flat, leak})
+		p.Restarted(test.reason, noon, MadeOf(7, []GPU{flat, leak}))
 
 		old := at(time.Minute) // looked at once more: of itself nothing is learnt
 		old.Devices = []GPU{leak, flat}
@@ -376,7 +376,7 @@ func TestMemoryThatDoesNotComeBackIsLatched(t *testing.T) {
 		if got := looks(p, 13*time.Hour, other, next); got != health.MemoryForecast {
 			t.Errorf("%s: of another device %v is wished for", test.name, got)
 		}
-		p.Restarted(health.Operator, 9, noon+14*time.Hour, nil)
+		p.Restarted(health.Operator, noon+14*time.Hour, nil)
 		if got := looks(p, 15*time.Hour, leak, func(m *Moment) { m.Life = 10 }); got != health.MemoryForecast || p.Latched() != nil {
 			t.Errorf("%s: a person restarted it, and %v is wished for", test.name, got)
 		}

@@ -63,6 +63,8 @@ type daemon struct {
 	traffic traffic
 	life    life
 	journal *journal // nil: the worker is somebody else's
+	devices *devices
+	planner *planner
 	pulse   *pulse
 	started time.Time // of the first runner
 
@@ -125,9 +127,11 @@ func (d *daemon) build(ctx context.Context) error {
 	if err := d.openControl(ctx); err != nil {
 		return err
 	}
+	d.devices = newDevices(d)
 	if err := d.buildLife(); err != nil {
 		return err
 	}
+	d.planner = newPlanner(d)
 	d.pulse = newPulse(d)
 	return nil
 }
@@ -247,6 +251,9 @@ func (d *daemon) serve(ctx context.Context) error {
 	if d.journal != nil {
 		watchers.Go(func() { d.journal.watch(eyes) })
 	}
+	watchers.Go(func() { d.devices.run(eyes) })
+	d.devices.await(eyes) // the first life starts onto what is known
+	watchers.Go(func() { d.planner.run(eyes) })
 	watchers.Go(func() { d.pulse.run(eyes) })
 
 	lived := make(chan error, 1)

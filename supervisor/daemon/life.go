@@ -43,11 +43,12 @@ func (d *daemon) buildLife() error {
 		d.Log.Error("restarts are numbered from 1 again", "error", err)
 	}
 	limits := supervisor.DefaultLimits()
-	limits.Drain, limits.StartDeadline, limits.StopGrace = d.Drain, d.StartDeadline, d.StopGrace
+	limits.Drain, limits.StartDeadline, limits.StopGrace, limits.MemoryTime = d.Drain, d.StartDeadline, d.StopGrace, d.GPU.ReclaimTime
+	limits.HastyDrain = min(limits.HastyDrain, limits.Drain)
 	s, err := supervisor.New(supervisor.Options{
-		Gate: d.gateway, Driver: driver, Record: d.arena.Machine(), Clock: monotonic, Traffic: d.traffic, Journal: d.journal,
+		Gate: d.gateway, Driver: deviceDriver{driver, d.devices}, Reclaimer: reclaimer{d.devices}, Record: d.arena.Machine(), Clock: monotonic, Traffic: d.traffic, Journal: d.journal,
 		Limits: limits, Seed: rand.Uint64(), Observe: d.Mode == config.Observe, Log: d.Log, Restarts: last, Orphan: driver.Orphan,
-		Watch: []func(supervisor.Change){d.restartEnded, supervisor.LogChanges(d.Log)},
+		Watch: []func(supervisor.Change){func(c supervisor.Change) { d.planner.changed(c) }, d.restartEnded, supervisor.LogChanges(d.Log)},
 	})
 	if err != nil {
 		return err

@@ -38,6 +38,7 @@ type pulse struct {
 	life    judged
 	streams func(life int64, prompt time.Duration) relay.Progress
 	ends    func() rules.Ends
+	gpus    func() (rules.GPUs, time.Duration) // and the time on their clock; nil: there is nothing to know of any
 	ask     func(config.PulseProbe, supervisor.Status) probe.Probe
 	ready   config.Probe // that a life has answered before it served
 	clock   supervisor.Clock
@@ -87,7 +88,7 @@ type wish struct {
 func newPulse(d *daemon) *pulse {
 	p := &pulse{
 		Pulse: d.Pulse, life: d.life, streams: d.relay.Progress, ends: d.ends, ask: d.question, ready: d.Probe,
-		clock: monotonic, count: d.arena.Pulse(), log: d.Log,
+		clock: monotonic, count: d.arena.Pulse(), log: d.Log, gpus: d.planner.signs,
 	}
 	p.prepare(d.PulseProbes(), d.Witness())
 	return p
@@ -240,9 +241,20 @@ func (p *pulse) judgeNow() health.Verdict {
 	life := int64(p.attending.life)
 	s := p.streams(life, p.Prefill)
 	ends := p.ends()
+	var gpus rules.GPUs
+	var since time.Duration
+	if p.gpus != nil {
+		gpus, since = p.gpus()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.clock()
+	if p.gpus != nil {
+		p.judge.Ask(rules.AskedOfGPUs(gpus.Names()...)...)
+		for _, s := range gpus.Signals(life, since) {
+			p.judge.Hear(s, now)
+		}
+	}
 	p.judge.Heard(life, time.Duration(s.Heard), s.Answering+s.Waiting > 0)
 	p.judge.Hear(rules.Stall(aboutStreams, rules.Progress{
 		Life: life, Answering: s.Answering, Waiting: s.Waiting, Overdue: s.Overdue, Silence: s.Silence,

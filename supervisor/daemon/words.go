@@ -17,6 +17,7 @@ func (b backend) Say(ctx context.Context, w admin.Word) (admin.Taken, error) {
 	case admin.Stop:
 		asked, err = b.life.Stop(ctx, w.By, w.Now)
 	case admin.Start:
+		b.planner.cleared()
 		asked, err = b.life.Start(ctx, w.By)
 	case admin.Drain:
 		asked, err = b.life.Drain(ctx, w.By)

@@ -1,0 +1,340 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"time"
+
+	"autoglm-sidecar/gpu"
+	"autoglm-sidecar/gpu/watch"
+	"autoglm-sidecar/health"
+	"autoglm-sidecar/health/rules"
+	"autoglm-sidecar/health/timetable"
+	"autoglm-sidecar/supervisor"
+	"autoglm-sidecar/supervisor/config"
+)
+
+// What follows from the worker's GPUs: warnings, restarts that are planned, and that no life is started.
+
+// planner asks for the restarts that are planned: before memory is full, and at an age.
+type planner struct {
+	devices *devices
+	life    judged
+	bar     func(string) // nil: the worker is somebody else's to start
+	streams func() int
+	drain   time.Duration
+	log     *slog.Logger
+
+	barred string // run's: what was said last
+
+	plan *rules.Plan // guarded by devices.mu, since people unlatch it
+	last lastLife    // likewise
+}
+
+// lastLife is how things were when a life was given up, for the account of its restart and for the plan.
+type lastLife struct {
+	Life    int64
+	Devices []rules.Made
+	Curves  []curve
+}
+
+// curve is what a life used of a device in its last hour.
+type curve struct {
+	Device  string
+	Minutes []gpu.Minute
+}
+
+// kept is what outlives us.
+type kept struct {
+	Watch []byte
+	Plan  rules.State
+	Last  lastLife
+}
+
+func newPlanner(d *daemon) *planner {
+	times, err := timetable.Parse(d.Windows)
+	if err != nil { // the settings were judged by the same
+		d.Log.Error("windows", "error", err)
+	}
+	seed := fnv.New64a()
+	seed.Write([]byte(d.Name))
+	p := &planner{
+		devices: d.devices, life: d.life, streams: func() int { return d.relay.Stats().Gate.InFlight }, drain: d.Drain, log: d.Log,
+	}
+	if s, is := d.life.(*supervisor.Supervisor); is {
+		p.bar = s.Bar
+	}
+	p.last = d.devices.restored.Last
+	p.plan = rules.NewPlan(rules.PlanRules{
+		Times: times, MaxAge: d.MaxAge, Jitter: d.MaxAgeJitter, Seed: seed.Sum64(), Horizon: d.GPU.Horizon, Forecast: forecasts[d.GPU.Forecast],
+	}, d.devices.restored.Plan)
+	return p
+}
+
+var forecasts = map[config.Forecast]rules.Forecast{
+	config.ForecastAct: rules.ForecastAct, config.ForecastWarn: rules.ForecastWarn, config.ForecastOff: rules.ForecastOff,
+}
+
+// run looks each second, until ctx ends.
+func (p *planner) run(ctx context.Context) {
+	every := time.NewTicker(pulseEvery)
+	defer every.Stop()
+	for {
+		p.look(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+		}
+	}
+}
+
+func (p *planner) look(ctx context.Context) {
+	s := p.life.Status()
+	p.follow(s)
+	p.setBar(s)
+	if w := p.wish(s); w.Reason != health.NoReason {
+		p.ask(ctx, w, s)
+	}
+	p.devices.remember(p)
+}
+
+// follow tells the watch how the life is.
+func (p *planner) follow(s supervisor.Status) {
+	v := p.devices
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch s.State {
+	case supervisor.Serving, supervisor.Holding, supervisor.Draining, supervisor.Cutting:
+		v.watch.Serves(int64(s.Life))
+	case supervisor.Finding: // it isn't known yet
+	case supervisor.Terminating, supervisor.Killing, supervisor.Reclaiming, supervisor.Purging:
+		v.watch.Kills(v.time())
+		v.watch.Ends(int64(s.Life))
+	default:
+		v.watch.Ends(int64(s.Life))
+	}
+}
+
+// setBar says why no life may be started, where that is another reason than was said before.
+func (p *planner) setBar(s supervisor.Status) {
+	why := p.devices.bar()
+	if p.bar == nil || p.barred == why && (why == "") == (s.Barred == "") {
+		return
+	}
+	p.barred = why
+	p.bar(why)
+	if why != "" {
+		p.log.Error("no life is started from now on", "why", why)
+	} else {
+		p.log.Info("a life may be started again")
+	}
+}
+
+// wish is the restart that the plan wants now.
+func (p *planner) wish(s supervisor.Status) rules.Wish {
+	view := p.devices.view()
+	g := p.devices.signs(view)
+	v := p.devices
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	m := rules.Moment{
+		Now: v.time(), Wall: time.Now(), Life: int64(s.Life), Streams: p.streams(), Busy: s.Restart.ID != 0, Frozen: !s.Frozen.Until.IsZero(),
+		Takes: time.Duration(float64(p.usual(s)) * v.pace),
+	}
+	if s.State == supervisor.Serving {
+		m.Age = time.Duration(float64(time.Since(s.ServingSince)) * v.pace)
+		for _, d := range g.Devices {
+			if d.Unread == "" && d.Trouble == gpu.NoTrouble && g.Unread == "" {
+				m.Devices = append(m.Devices, d)
+			}
+		}
+	}
+	return p.plan.Look(m)
+}
+
+// usual is how long a restart takes: the longest drain of late, or if there was none, the longest that may be, and the worker's start.
+func (p *planner) usual(s supervisor.Status) time.Duration {
+	drain := time.Duration(0)
+	for _, r := range s.Ended {
+		drain = max(drain, r.Spent[supervisor.PhaseDraining])
+	}
+	if drain == 0 {
+		drain = p.drain
+	}
+	return drain + s.Warmup
+}
+
+// ask asks for a restart.
+func (p *planner) ask(ctx context.Context, w rules.Wish, s supervisor.Status) {
+	asked, err := p.life.Restart(ctx, supervisor.RestartOptions{
+		Reason: w.Reason, By: "plan", Why: w.Why, Hasty: w.Hasty, Life: s.Life,
+	})
+	log := p.log.With("life", int64(s.Life), "reason", w.Reason.String(), "why", w.Why)
+	p.devices.mu.Lock()
+	defer p.devices.mu.Unlock()
+	p.devices.stale = true
+	switch {
+	case err == nil:
+		log.Warn("the plan asked for a restart", "restart", asked.Restart, "joined", asked.Joined)
+	case errors.Is(err, supervisor.ErrObserving):
+		p.plan.Withheld(w, rules.Observed, p.devices.time())
+		log.Warn("the plan would have asked for a restart", "error", err)
+	case errors.Is(err, supervisor.ErrFrozen):
+		p.plan.Withheld(w, rules.Frozen, p.devices.time())
+		log.Warn("the plan would have asked for a restart", "error", err)
+	case ctx.Err() != nil:
+	default:
+		log.Warn("the plan asked for a restart, and there is none", "error", err)
+	}
+}
+
+// changed follows the life's changes: how its devices were when it was given up is what its restart is explained with.
+func (p *planner) changed(c supervisor.Change) {
+	leaves := c.From == supervisor.Serving || c.From == supervisor.Holding
+	stays := c.To == supervisor.Serving || c.To == supervisor.Holding || c.To == supervisor.Finding
+	if leaves && !stays {
+		p.noteLast(int64(c.Life))
+	}
+	if !c.Ended {
+		return
+	}
+	v := p.devices
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.stale = true
+	switch r := c.Restart; r.Result {
+	case supervisor.Done:
+		var before []rules.Made
+		if p.last.Life == int64(r.From) {
+			before = p.last.Devices
+		}
+		p.plan.Restarted(r.Reason, v.time(), before)
+	case supervisor.Postponed:
+		p.plan.Withheld(rules.Wish{Reason: r.Reason}, rules.Postponed, v.time())
+	default:
+	}
+}
+
+func (p *planner) noteLast(life int64) {
+	v := p.devices
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	looks := v.watch.Looks(v.time())
+	last := lastLife{Life: life}
+	for _, l := range looks {
+		last.Curves = append(last.Curves, curve{l.UUID, l.Curve})
+	}
+	last.Devices = rules.MadeOf(life, signsOf(looks))
+	p.last, v.stale = last, true
+}
+
+// curves are those of the life that was given up last, if it is this one.
+func (p *planner) curves(life supervisor.Life) []curve {
+	p.devices.mu.Lock()
+	defer p.devices.mu.Unlock()
+	if p.last.Life != int64(life) {
+		return nil
+	}
+	return p.last.Curves
+}
+
+// cleared is a person's word that the worker is to be started: what kept it from its devices is over, they say.
+func (p *planner) cleared() {
+	v := p.devices
+	v.mu.Lock()
+	v.watch.Clears(v.time())
+	p.plan.Unlatch()
+	v.stale = true
+	v.mu.Unlock()
+	if p.bar != nil {
+		p.bar(v.bar())
+	}
+}
+
+// signs is what is known of the devices, with what the plan has learnt of them, and the time by which.
+func (p *planner) signs() (rules.GPUs, time.Duration) {
+	view := p.devices.view()
+	g := p.devices.signs(view)
+	p.devices.mu.Lock()
+	defer p.devices.mu.Unlock()
+	g.Latched = p.plan.Latched()
+	return g, view.Now
+}
+
+// signs is what is known of the devices, for the rules.
+func (v *devices) signs(view deviceView) rules.GPUs {
+	g := rules.GPUs{Mode: forecasts[v.Forecast], Devices: signsOf(view.Looks)}
+	if view.TooOld != nil {
+		g.TooOld = view.TooOld.Error()
+	}
+	if err := view.blind(); err != nil && v.expected(view) {
+		g.Unread = err.Error()
+	}
+	return g
+}
+
+// expected says that people want to hear if nothing is read: not where no reader was installed and nothing was said of any GPU.
+func (v *devices) expected(view deviceView) bool {
+	if !view.Read || view.Source.Kind == gpu.SourceStarts {
+		return false
+	}
+	said := len(v.Devices) > 0 || v.Reader != "" || v.Exporter != ""
+	return said || view.Source.Kind != gpu.SourceAbsent && !(view.Known && (view.System.Library == gpu.NoLibrary || view.System.Library == gpu.NoDriver))
+}
+
+func signsOf(looks []watch.Look) (all []rules.GPU) {
+	for _, l := range looks {
+		g := rules.GPU{
+			Device: l.UUID, Name: fmt.Sprintf("GPU %d", l.Index), Trouble: l.Sample.Trouble, Detail: l.Sample.Detail,
+			Use: l.Use, Outlook: l.Outlook, Hard: l.Hard, Contexts: l.Contexts, Halt: l.Halt, Explains: l.Explains, Notes: l.Notes,
+		}
+		if l.Sampled == 0 {
+			g.Unread = "it hasn't been looked at yet"
+		}
+		all = append(all, g)
+	}
+	return all
+}
+
+// remember keeps what is known for the next runner, if it is time.
+func (v *devices) remember(p *planner) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.stale && v.time()-v.kept < keepEvery {
+		return
+	}
+	if err := v.keepAll(p); err != nil {
+		v.log.Error("what is known of the worker's GPUs is not kept", "error", err)
+	}
+	v.kept, v.stale = v.time(), false
+}
+
+func (v *devices) keepAll(p *planner) error {
+	k := kept{Plan: p.plan.State(), Last: p.last}
+	var err error
+	if k.Watch, err = v.watch.Append(nil); err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	if err := gob.NewEncoder(&b).Encode(k); err != nil {
+		return fmt.Errorf("encode it: %w", err)
+	}
+	return v.keep(b.Bytes())
+}
+
+// recall takes what an earlier runner kept.
+func (v *devices) recall(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	if err := gob.NewDecoder(bytes.NewReader(b)).Decode(&v.restored); err != nil {
+		return fmt.Errorf("decode it: %w", err)
+	}
+	return v.watch.Restore(v.restored.Watch)
+}

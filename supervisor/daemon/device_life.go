@@ -1,0 +1,135 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"autoglm-sidecar/gpu"
+	"autoglm-sidecar/supervisor"
+)
+
+// What the worker's GPUs have to do with its lives: what they use before a life begins is looked at, its processes are known, and after
+// its end its memory is waited for.
+
+// deviceDriver is a driver whose lives use devices.
+type deviceDriver struct {
+	supervisor.Driver
+	devices *devices
+}
+
+// freshLook is how long a life's start, or a look at memory that comes back, waits for the reader.
+const freshLook = 3 * time.Second
+
+// Start looks at the devices first: what they use now is not the life's.
+func (d deviceDriver) Start(ctx context.Context, life supervisor.Life) (supervisor.Process, error) {
+	d.devices.launch(ctx, life)
+	p, err := d.Driver.Start(ctx, life)
+	if err == nil {
+		d.devices.members.of(p)
+	}
+	return p, err
+}
+
+// Find knows the processes of a life that goes on.
+func (d deviceDriver) Find(ctx context.Context, life supervisor.Life, pid int) (supervisor.Process, bool, error) {
+	p, found, err := d.Driver.Find(ctx, life, pid)
+	if found && err == nil {
+		d.devices.members.of(p)
+	}
+	return p, found, err
+}
+
+func (v *devices) launch(ctx context.Context, life supervisor.Life) {
+	v.lookNow(ctx)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.watch.Launch(int64(life))
+	v.stale = true
+}
+
+// lookNow has the devices looked at, if they are read at all.
+func (v *devices) lookNow(ctx context.Context) (looked bool) {
+	if v.source == nil {
+		return false
+	}
+	if kind := v.source.State().Kind; kind != gpu.SourceReads && kind != gpu.SourceStarts {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, freshLook)
+	defer cancel()
+	return v.source.Now(ctx) == nil
+}
+
+const (
+	// releaseEvery is how often memory that is to come back is looked at.
+	releaseEvery = 500 * time.Millisecond
+	// blindRelease is what is waited instead where nobody can look.
+	blindRelease = 10 * time.Second
+)
+
+// reclaimer waits for a life's memory.
+type reclaimer struct{ devices *devices }
+
+// Release returns when the memory of the worker's devices is as it was before the life began, or enough of it is free. Where the devices
+// can't be looked at it waits for a fixed time: a driver needs some.
+func (r reclaimer) Release(ctx context.Context, _ supervisor.Life) error {
+	v := r.devices
+	began, seen := v.time(), v.clock()
+	v.holds("")
+	every := time.NewTicker(releaseEvery)
+	defer every.Stop()
+	for {
+		switch {
+		case v.lookNow(ctx) && v.sees():
+			seen = v.clock()
+			if v.released(began) {
+				return nil
+			}
+		case !v.everSaw(), v.clock()-seen >= blindRelease:
+			return nil
+		default:
+			v.holds("the GPUs can't be read: it has " + blindRelease.String())
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-every.C:
+		}
+	}
+}
+
+// released says whether all memory is free by looks since began, and notes who holds it.
+func (v *devices) released(began time.Duration) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	free, held := v.watch.Free(began, nameOf)
+	v.held = held
+	return free
+}
+
+// sees says whether the worker's devices can be looked at.
+func (v *devices) sees() bool {
+	view := v.view()
+	return view.blind() == nil && len(view.Looks) > 0
+}
+
+// everSaw says whether any device of the worker was ever seen.
+func (v *devices) everSaw() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.watch.Knows()
+}
+
+// holds notes who has the memory that is waited for.
+func (v *devices) holds(who string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.held = who
+}
+
+// Held says who is waited for.
+func (r reclaimer) Held() string {
+	r.devices.mu.Lock()
+	defer r.devices.mu.Unlock()
+	return r.devices.held
+}

@@ -1,0 +1,359 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"autoglm-sidecar/gpu"
+	"autoglm-sidecar/gpu/reader"
+	"autoglm-sidecar/gpu/watch"
+	"autoglm-sidecar/supervisor/config"
+)
+
+// readerName is the program that reads NVML.
+const readerName = "autoglm-sidecar-nvml"
+
+// systemPatience is how long the first life waits for the first word of the devices: a driver that was idle takes a while.
+const systemPatience = 5 * time.Second
+
+// devices are the worker's GPUs: a reader of them, what is known of them by it, and where that outlives us. Where there is no reader
+// nothing is known, and the worker is run all the same.
+type devices struct {
+	config.GPU
+	environment []string // of the worker
+	minimum     gpu.Minimum
+	pace        float64 // how much faster than the clock the time goes by which memory is judged: 1, but in tests
+	source      source  // nil: nothing is read
+	members     members
+	keep        func([]byte) error
+	clock       func() time.Duration
+	log         *slog.Logger
+
+	restored kept // by the runner before; the planner takes what is its
+
+	first chan struct{} // closed when the system is known, or that nobody will tell it
+	once  sync.Once
+
+	mu      sync.Mutex // guards everything that follows
+	watch   *watch.Watch
+	system  gpu.System
+	known   bool            // that was told
+	refused error           // the settings name devices that there are not
+	doubted bool            // it isn't certain which of them the worker uses
+	on      map[string]bool // where processes of the worker were seen
+	kept    time.Duration   // when what is known was kept last
+	stale   bool            // something is known since that must not wait
+	held    string          // who has the memory that a life has left
+}
+
+// source tells of devices.
+type source interface {
+	Run(context.Context)
+	State() gpu.SourceState
+	Order(gpu.Order)
+	Now(context.Context) error
+}
+
+// newDevices finds out how devices are read, if they are.
+func newDevices(d *daemon) *devices {
+	note := d.arena.Memory()
+	v := &devices{
+		GPU: d.GPU, environment: d.WorkerEnvironment(os.Environ()), pace: pace(), keep: note.Store, clock: monotonic, log: d.Log,
+		first: make(chan struct{}), on: map[string]bool{},
+	}
+	v.minimum = minimumOf(d.GPU)
+	v.watch = watch.New(watchOptions(d.GPU, v.every()))
+	remembered, err := note.Load()
+	if err == nil {
+		err = v.recall(remembered)
+	}
+	if err != nil { // no reason not to serve
+		d.Log.Error("the memory of the worker's GPUs is followed anew", "error", err)
+	}
+	if d.GPU.Reader == config.ReaderOff || slices.Equal(d.GPU.Devices, []string{config.NoDevices}) {
+		v.told()
+		return v
+	}
+	o := reader.Options{Program: programOf(d.GPU.Reader), Environment: readerEnvironment(), Log: d.Log, Take: v.take}
+	if d.GPU.Library != "" {
+		o.Args = []string{"--library", d.GPU.Library}
+	}
+	v.source = reader.New(o)
+	v.source.Order(gpu.Order{MemoryEvery: v.every(), ProcessesEvery: max(5*v.every(), 250*time.Millisecond)})
+	return v
+}
+
+// paceVariable makes the time in which memory is judged go by so many times faster. A day is a minute then, in tests and the
+// demonstration.
+const paceVariable = "AUTOGLM_SIDECAR_PACE"
+
+func pace() float64 {
+	var f float64
+	if _, err := fmt.Sscan(os.Getenv(paceVariable), &f); err != nil || f < 1 {
+		return 1
+	}
+	return f
+}
+
+// time is that in which memory is judged.
+func (v *devices) time() time.Duration { return time.Duration(float64(v.clock()) * v.pace) }
+
+// every is how often memory is read.
+func (v *devices) every() time.Duration {
+	return max(time.Duration(float64(time.Second)/v.pace), 50*time.Millisecond)
+}
+
+// programOf is the reader's path: as it was said, or beside our own program, or from PATH.
+func programOf(said string) string {
+	if said != "" {
+		return said
+	}
+	if own, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(own), readerName)
+		if _, err := exec.LookPath(beside); err == nil {
+			return beside
+		}
+	}
+	return readerName
+}
+
+// readerEnvironment is what the reader gets of ours: where programs and libraries are. There are secrets in the rest.
+func readerEnvironment() (env []string) {
+	for _, entry := range os.Environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		if name == "PATH" || name == "LD_LIBRARY_PATH" || name == "LANG" || strings.HasPrefix(name, "NVIDIA_") || name == doubleVariable {
+			env = append(env, entry)
+		}
+	}
+	return env
+}
+
+// doubleVariable tells the stand-in for NVIDIA's library, which tests and the demonstration have, what to show.
+const doubleVariable = "AUTOGLM_SIDECAR_DOUBLE"
+
+func watchOptions(c config.GPU, every time.Duration) watch.Options {
+	o := watch.Options{
+		Rules: gpu.Rules{Limit: gpu.Bytes(c.Limit.Bytes), Window: c.Window, Horizon: c.Horizon, Hold: c.Hold},
+		Share: c.Limit.Share, Need: gpu.Bytes(c.Need), Every: time.Second, Overrides: gpu.Overrides{},
+		Sharing: map[config.Sharing]watch.Sharing{config.SharedYes: watch.Shared, config.SharedNo: watch.Exclusive}[c.Shared],
+	}
+	for xid, word := range c.Faults {
+		if action, err := gpu.ParseAction(word); err == nil { // the settings know no other
+			o.Overrides[xid] = action
+		}
+	}
+	return o
+}
+
+func minimumOf(c config.GPU) gpu.Minimum {
+	m := gpu.Minimum{Driver: c.MinimumDriver}
+	version := c.MinimumCUDA
+	if version != "" && !strings.Contains(version, ".") {
+		version += ".0"
+	}
+	if cuda, err := gpu.ParseCUDA(version); err == nil {
+		m.CUDA = cuda
+	}
+	return m
+}
+
+// run reads until ctx ends.
+func (v *devices) run(ctx context.Context) {
+	if v.source != nil {
+		v.source.Run(ctx)
+	}
+}
+
+// told says that the devices are known, or that nobody will tell of them.
+func (v *devices) told() { v.once.Do(func() { close(v.first) }) }
+
+// await waits for the first word of the devices, for as long as that may take; not where there is nobody to say it.
+func (v *devices) await(ctx context.Context) {
+	if v.source == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, systemPatience)
+	defer cancel()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case <-v.first:
+			return
+		case <-ctx.Done():
+			return
+		case <-look.C:
+			if kind := v.source.State().Kind; kind != gpu.SourceStarts && kind != gpu.SourceReads {
+				return
+			}
+		}
+	}
+}
+
+// take takes a line of the source.
+func (v *devices) take(line gpu.Line) {
+	if line.System != nil {
+		v.takeSystem(*line.System)
+		v.told()
+		return
+	}
+	mine := func(int) bool { return false }
+	if line.Sample != nil || line.Processes != nil {
+		mine = v.members.has
+	}
+	if line.Processes != nil {
+		v.locate(*line.Processes, mine)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	before := v.watch.Bar(v.time())
+	v.watch.Take(line, v.time(), mine)
+	if line.Event != nil {
+		v.stale = true
+		if line.Event.Xid != 0 {
+			v.log.Warn("the driver told of a fault", "gpu", line.Event.Device, "xid", line.Event.Xid)
+		}
+	}
+	if v.watch.Bar(v.time()) != before {
+		v.stale = true
+	}
+}
+
+// takeSystem finds the worker's devices among those that there are.
+func (v *devices) takeSystem(s gpu.System) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.known && s.Library != v.system.Library || !v.known {
+		v.log.Info("the GPUs' driver", "library", string(s.Library), "detail", s.Detail, "driver", s.Driver, "devices", len(s.Devices))
+	}
+	v.system, v.known = s, true
+	if s.Library != gpu.Reads {
+		return // those that were known are still ours
+	}
+	v.choose()
+}
+
+// choose picks the worker's devices: those that the settings name, or those that its environment lets it see. Where that isn't certain
+// all are looked at, until its processes are seen on some.
+func (v *devices) choose() {
+	var picked []gpu.Device
+	certain := true
+	v.refused = nil
+	if len(v.Devices) > 0 {
+		picked, v.refused = gpu.Pick(v.Devices, v.system.Devices)
+	} else {
+		visible, set := lookup(v.environment, "CUDA_VISIBLE_DEVICES")
+		order, _ := lookup(v.environment, "CUDA_DEVICE_ORDER")
+		picked, certain, v.refused = gpu.VisibleDevices(visible, set, order, v.system.Devices)
+	}
+	if v.refused != nil {
+		v.log.Error("which GPUs are the worker's?", "error", v.refused)
+	}
+	v.doubted = !certain
+	watched := picked
+	if v.doubted {
+		watched = v.system.Devices
+		seen := slices.DeleteFunc(slices.Clone(v.system.Devices), func(d gpu.Device) bool { return !v.on[d.UUID] })
+		if len(seen) > 0 {
+			picked = seen
+		}
+	}
+	v.watch.Uses(picked)
+	uuids := []string{}
+	for _, d := range watched {
+		uuids = append(uuids, d.UUID)
+	}
+	v.source.Order(gpu.Order{Watch: uuids})
+}
+
+// locate notes where processes of the worker are seen, where it isn't certain which devices are its.
+func (v *devices) locate(p gpu.Processes, mine func(int) bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.doubted || v.on[p.Device] || !slices.ContainsFunc(p.Processes, func(p gpu.Process) bool { return mine(p.PID) }) {
+		return
+	}
+	v.on[p.Device] = true
+	v.choose()
+}
+
+func lookup(environment []string, name string) (value string, set bool) {
+	for _, entry := range slices.Backward(environment) {
+		if value, is := strings.CutPrefix(entry, name+"="); is {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// keepEvery is how often what is known is kept for the next runner, if nothing hurries.
+const keepEvery = time.Minute
+
+// tooOld is what of the driver is older than the worker needs.
+func (v *devices) tooOld() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if !v.known {
+		return nil
+	}
+	return v.minimum.Check(v.system)
+}
+
+// bar is why no life may be started; empty: one may.
+func (v *devices) bar() string {
+	if err := v.tooOld(); err != nil && v.TooOld == config.TooOldRefuse {
+		return err.Error()
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.watch.Bar(v.time())
+}
+
+// deviceView is what is known of the devices at one moment.
+type deviceView struct {
+	Source  gpu.SourceState
+	Read    bool // there is a source
+	System  gpu.System
+	Known   bool  // System was told
+	Refused error // the settings name devices that there are not
+	TooOld  error
+	Looks   []watch.Look
+	Now     time.Duration // in the time of the looks
+}
+
+func (v *devices) view() deviceView {
+	view := deviceView{Read: v.source != nil, TooOld: v.tooOld()}
+	if view.Read {
+		view.Source = v.source.State()
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	view.System, view.Known, view.Refused, view.Now = v.system, v.known, v.refused, v.time()
+	view.Looks = v.watch.Looks(view.Now)
+	return view
+}
+
+// blind says why nothing is known of the devices; nil: they are read.
+func (s *deviceView) blind() error {
+	switch {
+	case !s.Read:
+		return errors.New("nothing is read")
+	case s.Source.Kind != gpu.SourceReads:
+		return errors.New(cmp.Or(s.Source.Text, string(s.Source.Kind)))
+	case s.Known && s.System.Library != gpu.Reads:
+		return errors.New(cmp.Or(s.System.Detail, string(s.System.Library)))
+	case s.Refused != nil:
+		return s.Refused
+	}
+	return nil
+}
