@@ -1,6 +1,7 @@
 // Package double makes a stand-in for NVIDIA's library and says what it shows. The stand-in is built from C (Build) and loaded
 // by gpu/nvml as the real one is; what its devices are like stands in a file (State.Write), which it reads again at each call.
-// So a test, or a simulated worker, plays a leak or a failure by writing the file anew, several times a second if it likes.
+// So a test, or a simulated worker, plays a leak or a failure by writing the file anew, several times a second if it likes. Where
+// several write one file, at once or after one another, each changes what is there (Update).
 package double
 
 import (
@@ -50,6 +51,7 @@ type Memory struct {
 	Reserved  gpu.Bytes // by driver and firmware
 	Unowned   gpu.Bytes // used, and by no process that is listed: what the driver hasn't given back yet after a process's end
 	Processes []Process
+	Owned     []Owned
 	Error     int  // of each call about it, by NVML's numbers: 15 is a lost one
 	Denied    bool // its processes are not shown to us
 }
@@ -66,6 +68,17 @@ type Process struct {
 	PID   int
 	Bytes gpu.Bytes // -1: the driver doesn't know
 	MPS   bool      // it stands in the list of MPS's clients
+}
+
+// Owned is memory that lives as long as a process of this machine and a while longer, as a driver's does: whoever has it need not
+// tell of its end, and can't where it is killed. It is the library that looks, at each reading, whether the owner lives.
+type Owned struct {
+	Owner
+	Listed  int // PID that the list shows while the owner lives; 0: none
+	Bytes   gpu.Bytes
+	Release time.Duration // from the owner's end until the driver has its bytes back; whole milliseconds
+	// Died is the end of the owner on the machine's monotonic clock (Update notes it, in whole milliseconds); 0: nobody noted one.
+	Died time.Duration
 }
 
 // Rows are the remapped ones.
@@ -114,9 +127,9 @@ func (s State) fits() error {
 	devices := len(s.GPUs)
 	for _, g := range s.GPUs {
 		devices += len(g.Instances)
-		processes := len(g.Processes)
+		processes := len(g.Processes) + len(g.Owned)
 		for _, i := range g.Instances {
-			processes = max(processes, len(i.Processes))
+			processes = max(processes, len(i.Processes)+len(i.Owned))
 		}
 		if processes > mostProcesses || len(g.Xids) > mostXids {
 			return fmt.Errorf("%s: at most %d processes and %d events have room", g.UUID, mostProcesses, mostXids)
@@ -172,6 +185,9 @@ func (m Memory) write(b *bytes.Buffer) {
 			list = "mps"
 		}
 		fmt.Fprintf(b, "%s %d %d\n", list, p.PID, p.Bytes)
+	}
+	for _, o := range m.Owned {
+		fmt.Fprintf(b, "owned %d %d %d %d %d %d\n", o.PID, o.Start, o.Listed, o.Bytes, o.Release.Milliseconds(), o.Died.Milliseconds())
 	}
 }
 

@@ -12,6 +12,12 @@
  *   name TEXT           bus ID           total BYTES      reserved BYTES
  *   unowned BYTES       used, by no process that is listed
  *   proc PID BYTES      mps PID BYTES    a process; BYTES -1: not available
+ *   owned PID START LISTED BYTES RELEASE DIED
+ *                       memory that lives as long as a process of this machine and a while longer, so that a simulated worker's end
+ *                       is seen even where it was killed. Whether PID lives is looked up at each reading: it does if
+ *                       /proc/PID/stat has START as its start time (field 22) and it is no zombie. While it does, LISTED stands in
+ *                       the list (0: nobody does). Then it doesn't, and RELEASE ms long the bytes are still used; they count from
+ *                       DIED, in ms of CLOCK_MONOTONIC, or if that is 0 from when this library first saw that it had ended.
  *   util PERCENT        temp CELSIUS     clocks BITS      recovery N       ecc N
  *   rows CORRECTED BAD PENDING FAILED
  *   error N             of each call about this device; 15 is a lost one
@@ -34,7 +40,7 @@
 #include "nvml.h"
 
 /* double.go has the same numbers, and refuses what has no room. */
-enum { MOST_NODES = 64, MOST_PROCESSES = 64, MOST_XIDS = 32 };
+enum { MOST_NODES = 64, MOST_PROCESSES = 64, MOST_XIDS = 32, MOST_ENDS = 256 };
 
 struct process {
 	unsigned pid;
@@ -65,15 +71,77 @@ struct state {
 	struct node node[MOST_NODES];
 };
 
+/* end is that of a process: seen once, true for ever. */
+struct end {
+	unsigned pid;
+	unsigned long long start;
+	long long seen; /* ms of CLOCK_MONOTONIC; 0: the place is free */
+};
+
 /* mu guards what follows: calls come from several threads. */
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static struct state now, coming;
 static int initialised;
+static struct end ends[MOST_ENDS];
 static char seen[MOST_NODES][96]; /* a handle is the place of a UUID in here, plus 1: it means the same after any change of the file */
 
 static void pause_ms(int ms) {
 	struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
 	while (ms > 0 && nanosleep(&t, &t) != 0) {
+	}
+}
+
+static long long now_ms(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
+/* lives says whether a process is there that has this PID and this start time. */
+static int lives(unsigned pid, unsigned long long start) {
+	char path[40], stat[1024], *after;
+	char state = 'X';
+	unsigned long long began = 0;
+	size_t length;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%u/stat", pid);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	length = fread(stat, 1, sizeof stat - 1, f);
+	fclose(f);
+	stat[length] = 0;
+	after = strrchr(stat, ')'); /* the name before it may have anything in it */
+	return after && sscanf(after, ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &state, &began) == 2 &&
+		began == start && state != 'Z' && state != 'X';
+}
+
+/* ended_at is when a process that has ended did so, as far as we saw. mu is held. */
+static long long ended_at(unsigned pid, unsigned long long start) {
+	struct end *e, *oldest = ends;
+	for (e = ends; e < ends + MOST_ENDS; e++) {
+		if (e->seen && e->pid == pid && e->start == start)
+			return e->seen;
+		if (e->seen < oldest->seen)
+			oldest = e;
+	}
+	*oldest = (struct end){pid, start, now_ms()};
+	return oldest->seen;
+}
+
+/* owned takes in memory of a process that may have ended. mu is held. */
+static void owned(struct node *n, const struct process *listed, unsigned pid, unsigned long long start, long long release, long long died) {
+	if (!lives(pid, start)) {
+		long long since = ended_at(pid, start);
+		if (died && died < since)
+			since = died;
+		if (now_ms() < since + release)
+			n->unowned += listed->bytes;
+	} else if (listed->pid == 0) {
+		n->unowned += listed->bytes;
+	} else if (n->processes < MOST_PROCESSES) {
+		n->process[n->processes++] = *listed;
 	}
 }
 
@@ -84,7 +152,9 @@ static int statement(const char *line, struct state *s) {
 	struct process p = {0};
 	struct xid x = {0, 0, -1, -1};
 	char uuid[96];
-	unsigned gi = 0, ci = 0;
+	unsigned gi = 0, ci = 0, pid;
+	unsigned long long start;
+	long long release, died;
 
 	if (sscanf(line, "gpu %95s", uuid) == 1 || sscanf(line, "mig %95s %u %u", uuid, &gi, &ci) == 3) {
 		int gpu = s->nodes - 1;
@@ -108,6 +178,10 @@ static int statement(const char *line, struct state *s) {
 	if (sscanf(line, "proc %u %lld", &p.pid, &p.bytes) == 2 || (sscanf(line, "mps %u %lld", &p.pid, &p.bytes) == 2 && (p.mps = 1))) {
 		if (n->processes < MOST_PROCESSES)
 			n->process[n->processes++] = p;
+		return 0;
+	}
+	if (sscanf(line, "owned %u %llu %u %lld %lld %lld", &pid, &start, &p.pid, &p.bytes, &release, &died) == 6) {
+		owned(n, &p, pid, start, release, died);
 		return 0;
 	}
 	if (sscanf(line, "xid %lld %lld %lld %lld", &x.seq, &x.code, &x.gi, &x.ci) >= 2) {
