@@ -72,7 +72,7 @@ func newDevices(d *daemon) *devices {
 		first: make(chan struct{}), on: map[string]bool{},
 	}
 	v.minimum = minimumOf(d.GPU)
-	v.watch = watch.New(watchOptions(d.GPU, v.every()))
+	v.watch = watch.New(watchOptions(d.GPU, time.Duration(float64(v.every())*v.pace)))
 	remembered, err := note.Load()
 	if err == nil {
 		err = v.recall(remembered)
@@ -141,10 +141,11 @@ func readerEnvironment() (env []string) {
 // doubleVariable tells the stand-in for NVIDIA's library, which tests and the demonstration have, what to show.
 const doubleVariable = "AUTOGLM_SIDECAR_DOUBLE"
 
+// watchOptions are the settings'; a sample comes every so often, in the time in which memory is judged.
 func watchOptions(c config.GPU, every time.Duration) watch.Options {
 	o := watch.Options{
 		Rules: gpu.Rules{Limit: gpu.Bytes(c.Limit.Bytes), Window: c.Window, Horizon: c.Horizon, Hold: c.Hold},
-		Share: c.Limit.Share, Need: gpu.Bytes(c.Need), Every: time.Second, Overrides: gpu.Overrides{},
+		Share: c.Limit.Share, Need: gpu.Bytes(c.Need), Every: every, Overrides: gpu.Overrides{},
 		Sharing: map[config.Sharing]watch.Sharing{config.SharedYes: watch.Shared, config.SharedNo: watch.Exclusive}[c.Shared],
 	}
 	for xid, word := range c.Faults {
