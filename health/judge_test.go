@@ -220,10 +220,21 @@ func TestEachDeviceIsTold(t *testing.T) {
 	want("one", "GPU 1: in 3 h", 1*time.Minute)
 	say("memory", "GPU 0: in 2 h", 2*time.Minute)
 	want("both", "GPU 0: in 2 h; GPU 1: in 3 h", 1*time.Minute)
+	c.Ask(Asked{About: "memory", Kind: Notice, Rise: 1, Fall: 1})
+	want("asked for once more", "GPU 0: in 2 h; GPU 1: in 3 h", 1*time.Minute)
 	say("memory:1", "GPU 0: in 2 h", 3*time.Minute)
 	want("the same words", "GPU 0: in 2 h", 1*time.Minute)
 	say("memory:1", "", 4*time.Minute)
 	want("the other", "GPU 0: in 2 h", 1*time.Minute)
+
+	for _, first := range []string{"memory", "memory:1"} { // neither was told before
+		c = inCourt(t)
+		c.Ask(Asked{About: "memory:1", Kind: Notice, Rise: 1, Fall: 1})
+		say(first, "as seen", 1*time.Minute)
+		say("memory", "as seen", 2*time.Minute)
+		say("memory:1", "as seen", 2*time.Minute)
+		want(first+" first", "as seen", 1*time.Minute)
+	}
 }
 
 // A warning's time is that of the first failure, and stays while it is seen.

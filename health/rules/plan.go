@@ -154,9 +154,9 @@ func (p *Plan) Restarted(reason health.Reason, life int64, now time.Duration, be
 	if reason != health.MemoryForecast && reason != health.MemoryLimit {
 		return
 	}
-	p.state.Made = nil
 	for _, d := range before {
 		if o := d.Outlook; d.Hard || o.Foreseen || o.Soft {
+			p.state.Made = slices.DeleteFunc(p.state.Made, func(m Made) bool { return m.Device == d.Device })
 			p.state.Made = append(p.state.Made, Made{life, d.Device, o.Plateau, o.Floor})
 		}
 	}
@@ -191,8 +191,8 @@ func (p *Plan) want(r health.Reason) *Want {
 
 // Look says whether a restart is to be asked for now. It is meant to be called each second.
 func (p *Plan) Look(m Moment) Wish {
-	took := min(max(0, m.Now-p.looked), longestLook)
-	p.looked = max(p.looked, m.Now)
+	took := min(m.Now-p.looked, longestLook)
+	p.looked = m.Now
 	if m.Age <= 0 {
 		return Wish{}
 	}
@@ -259,8 +259,7 @@ func (p *Plan) forecast(m Moment, took time.Duration) Wish {
 		return Wish{health.MemoryForecast, why + "; it can't wait", false}
 	case known && !open:
 		// A window serves if it has opened before the memory is too near.
-		next := p.Times.Next(m.Wall)
-		open = next.IsZero() || next.Sub(m.Wall) >= left-near
+		open = p.Times.Next(m.Wall).Sub(m.Wall) >= left-near
 	}
 	if how := p.quietly(m, want, took, open, patience); how != "" {
 		return Wish{health.MemoryForecast, why + "; " + how, false}
@@ -284,7 +283,6 @@ func (p *Plan) filling(devices []GPU) (first GPU, is bool) {
 func (p *Plan) age(m Moment, took time.Duration) Wish {
 	most := p.AgeOf(m.Life)
 	if most == 0 || m.Age < most {
-		p.state.Age.Watched = 0
 		return Wish{}
 	}
 	if how := p.quietly(m, &p.state.Age, took, p.Times.Open(m.Wall), agePatience); how != "" {
