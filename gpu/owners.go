@@ -25,8 +25,10 @@ type Use struct {
 	Used     Bytes // by the worker
 	Others   Bytes // by anybody else, those that the driver doesn't list included
 	Contexts int   // processes of the worker on the device; 0: not known
-	// OK says that there was something to be had. If not, this look is a gap: nothing else than Mode and Contexts is set.
+	// OK says that there was something to be had. If not, this look is a gap: nothing else than Mode, Contexts and Unused is set.
 	OK bool
+	// Unused says that nothing of the worker can be seen on the device: as yet, or because it uses none.
+	Unused bool
 }
 
 // Set finds out how the memory of one life of a worker can be told from that of others. Drivers give the PIDs of the host, those of
@@ -60,7 +62,7 @@ func (s *Set) Look(sample Sample, processes Processes, baseline Bytes, mine func
 	case s.mode == ByProcess:
 		use.Mode = ByProcess
 	case rise <= risen:
-		use.Mode = s.mode // nothing can be seen yet, or any more
+		use.Mode, use.Unused = s.mode, true // or not any more
 	case s.Exclusive:
 		use.Mode, use.Used, use.Contexts, use.OK = ByDevice, rise, len(foreign), true
 	}

@@ -5,6 +5,8 @@
 // may be a Reason to restart. A Warnable is a thing that can be wrong, with the words that people see, and what it
 // follows from: beside "nobody listens" nobody needs to read "the health page fails".
 //
+// What is only foreseen, as that memory will be full, is a Notice: people see it, and no verdict stops anybody for it.
+//
 // A worker that is busy looks much like one that is sick. So whatever the probes say: as long as streams get bytes the
 // verdict stops nobody.
 //

@@ -220,10 +220,29 @@ func TestEachDeviceIsTold(t *testing.T) {
 	want("one", "GPU 1: in 3 h", 1*time.Minute)
 	say("memory", "GPU 0: in 2 h", 2*time.Minute)
 	want("both", "GPU 0: in 2 h; GPU 1: in 3 h", 1*time.Minute)
+	c.Ask(Asked{About: "memory", Kind: Notice, Rise: 1, Fall: 1})
+	want("asked for once more", "GPU 0: in 2 h; GPU 1: in 3 h", 1*time.Minute)
 	say("memory:1", "GPU 0: in 2 h", 3*time.Minute)
 	want("the same words", "GPU 0: in 2 h", 1*time.Minute)
 	say("memory:1", "", 4*time.Minute)
 	want("the other", "GPU 0: in 2 h", 1*time.Minute)
+
+	c.hears("2m xid-")
+	c.Ask(Asked{About: "xid:1", Kind: Fault, Rise: 1, Fall: 1})
+	c.Hear(Signal{Life: 7, About: "xid:1", Code: GPUFaulty, Bad: true, Text: "GPU 1: Xid 94"}, c.now)
+	c.hears("http-")
+	if v := c.Verdict(c.now); v.Warnings[0].Text != "Xid 31; GPU 1: Xid 94" || v.Why != "http:/health failed once: as seen; Xid 31; GPU 1: Xid 94" {
+		t.Errorf("two have a fault: %+v", v)
+	}
+
+	for _, first := range []string{"memory", "memory:1"} { // neither was told before
+		c = inCourt(t)
+		c.Ask(Asked{About: "memory:1", Kind: Notice, Rise: 1, Fall: 1})
+		say(first, "as seen", 1*time.Minute)
+		say("memory", "as seen", 2*time.Minute)
+		say("memory:1", "as seen", 2*time.Minute)
+		want(first+" first", "as seen", 1*time.Minute)
+	}
 }
 
 // A warning's time is that of the first failure, and stays while it is seen.

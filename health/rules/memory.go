@@ -3,6 +3,7 @@ package rules
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"autoglm-sidecar/gpu"
@@ -38,9 +39,6 @@ type GPU struct {
 	Halt, Explains gpu.Finding
 	Notes          []gpu.Finding
 }
-
-// read says that what is used of it is known.
-func (g GPU) read() bool { return g.Unread == "" && g.Trouble == gpu.NoTrouble }
 
 // GPUs is what is known of all devices of one life.
 type GPUs struct {
@@ -169,6 +167,7 @@ func (g GPUs) text(code health.Code, d GPU, now time.Duration) string {
 			return fmt.Sprintf("%s to grow into, and %s are needed; lower worker.memory_share "+
 				"(--gpu-memory-utilization of vLLM, --mem-fraction-static of SGLang)", Size(d.Outlook.Allowance), Size(gpu.LeastAllowance))
 		}
+	default: // it isn't about a device
 	}
 	return ""
 }
@@ -196,7 +195,7 @@ func unread(d GPU) string {
 		return detailed("its memory can't be read", d.Detail)
 	case d.Trouble == gpu.Unreadable:
 		return detailed("reading it fails", d.Detail)
-	case d.read() && d.Use.Mode == gpu.Blind:
+	case d.Trouble == gpu.NoTrouble && d.Use.Mode == gpu.Blind && !d.Use.Unused:
 		return "what the worker uses of it can't be told from what others use; if it has it for itself, write gpu.shared: no"
 	}
 	return ""
@@ -210,14 +209,11 @@ func detailed(what, detail string) string {
 }
 
 func notes(findings []gpu.Finding) string {
-	text := ""
-	for i, f := range findings {
-		if i > 0 {
-			text += "; "
-		}
-		text += f.Text
+	var texts []string
+	for _, f := range findings {
+		texts = append(texts, f.Text)
 	}
-	return text
+	return strings.Join(texts, "; ")
 }
 
 // Full is of memory that is full in all but name.
@@ -231,11 +227,7 @@ func Full(d GPU) string {
 
 // Filling is of memory that will be full, as in "full in 2 h 10 min at 31 MiB/min"; empty: nothing says so.
 func Filling(o gpu.Outlook) string {
-	used := 0.0
-	if o.Allowance > 0 {
-		used = 100 * float64(o.Floor-o.Plateau) / float64(o.Allowance)
-	}
-	share := fmt.Sprintf("%.0f %% of what it may grow by is used", used)
+	share := fmt.Sprintf("%.0f %% of what it may grow by is used", 100*float64(o.Floor-o.Plateau)/float64(o.Allowance))
 	switch soon := fmt.Sprintf("full in %s at %s", Left(o.Full), Rate(o.Trend.Lower)); {
 	case o.Foreseen && o.Soft:
 		return soon + ", " + share

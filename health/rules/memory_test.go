@@ -58,7 +58,7 @@ func TestWhatIsSaidOfADevice(t *testing.T) {
 			*d = leaking(0.5, 0)
 			d.Hard, d.Use.Used, g.Mode = true, 79_900*mib, ForecastWarn
 		}, map[string]string{"memory_limit:GPU-a": "78.0 GiB are used, and it may use 78.1 GiB"}},
-		{"the same, by its floor", func(_ *GPUs, d *GPU) { *d = leaking(0.5, 0); d.Hard, d.Use.OK = true, false }, map[string]string{"memory_limit:GPU-a": "73.2 GiB are used, and it may use 78.1 GiB"}},
+		{"the same, by its floor", func(_ *GPUs, d *GPU) { *d = leaking(0.5, 0); d.Hard, d.Use = true, gpu.Use{Mode: gpu.ByProcess} }, map[string]string{"memory_limit:GPU-a": "73.2 GiB are used, and it may use 78.1 GiB"}},
 		{"tight", func(_ *GPUs, d *GPU) { d.Outlook.Stage, d.Outlook.Allowance = gpu.Tight, 300*mib }, map[string]string{"memory_tight:GPU-a": "300 MiB to grow into, and 512 MiB are needed; lower worker.memory_share (--gpu-memory-utilization of vLLM, --mem-fraction-static of SGLang)"}},
 		{"a restart was in vain", func(g *GPUs, _ *GPU) { g.Latched = []Latch{{"GPU-b", 1, 2}, {"GPU-a", 78 * gib, 77 * gib}} }, map[string]string{"memory_latched:GPU-a": "78.0 GiB were used before the restart, 77.0 GiB are after it"}},
 		{"more contexts", func(_ *GPUs, d *GPU) { d.Contexts = crowd(4) }, map[string]string{"contexts_rising:GPU-a": "4 contexts for 12 min, 2 expected"}},

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// hastyFactor times the usual drain and start is how near a full memory may come.
-	hastyFactor = 2
+	// nearFactor times the usual drain and start is how near a full memory may come.
+	nearFactor = 2
 	// watching is for how long is looked for a quieter moment before one of the quietest tenth of the last hour is taken.
 	watching = 15 * time.Minute
 	// closing is how long before a window's end one of the quieter half will do; closed, any.
@@ -52,7 +52,7 @@ type Moment struct {
 	Life    int64
 	Age     time.Duration // since the life began to serve; 0: it doesn't serve
 	Streams int           // open
-	Devices []GPU         // of the worker; one that isn't read is better left out, since what is known of it is old
+	Devices []GPU         // of the worker; leave out one that hasn't been read for long, since what is known of it is old
 	Busy    bool          // a restart is under way, of whatever reason: only a full memory is told to it
 	Frozen  bool          // a person doesn't want any now
 	Takes   time.Duration // usual drain and start
@@ -128,8 +128,7 @@ type Plan struct {
 // NewPlan goes on with what an earlier plan's State was.
 func NewPlan(r PlanRules, s State) *Plan { return &Plan{PlanRules: r, state: s.clone()} }
 
-// State is what NewPlan can go on with. It changes with Look, but only what changed by Restarted, Withheld and Unlatch, and
-// Latched, matters so much that it can't wait a minute for being kept.
+// State is what NewPlan can go on with. It is to be kept after Restarted, Withheld and Unlatch, and else each minute.
 func (p *Plan) State() State { return p.state.clone() }
 
 func (s State) clone() State {
@@ -165,10 +164,14 @@ func (p *Plan) Restarted(reason health.Reason, now time.Duration, before []Made)
 	if reason != health.MemoryForecast && reason != health.MemoryLimit {
 		return
 	}
-	p.state.Made = slices.Clone(before)
+	for _, m := range before {
+		p.state.Made = slices.DeleteFunc(p.state.Made, func(o Made) bool { return o.Device == m.Device })
+		p.state.Made = append(p.state.Made, m)
+	}
 }
 
-// Withheld says that a wish of the life was not carried out. Without a word a wish is repeated after a minute, if it is still so.
+// Withheld says that a wish of the life was not carried out, and why. Of one that is carried out nothing is to be said before
+// Restarted: meanwhile Moment.Busy holds. Without a word a wish is repeated after a minute, if it is still so.
 func (p *Plan) Withheld(w Wish, how Held, now time.Duration) {
 	want := p.want(w.Reason)
 	switch how {
@@ -197,8 +200,8 @@ func (p *Plan) want(r health.Reason) *Want {
 
 // Look says whether a restart is to be asked for now. It is meant to be called each second.
 func (p *Plan) Look(m Moment) Wish {
-	took := min(max(0, m.Now-p.looked), longestLook)
-	p.looked = max(p.looked, m.Now)
+	took := min(m.Now-p.looked, longestLook)
+	p.looked = m.Now
 	if m.Age <= 0 {
 		return Wish{}
 	}
@@ -251,7 +254,7 @@ func (p *Plan) forecast(m Moment, took time.Duration) Wish {
 		return Wish{}
 	}
 	why := nameOf(d, len(m.Devices)) + Filling(d.Outlook)
-	near := hastyFactor * m.Takes
+	near := nearFactor * m.Takes
 	left, known := d.Outlook.Full, d.Outlook.Foreseen
 	open, patience := p.Times.Open(m.Wall), forecastPatience
 	if known {
@@ -265,8 +268,7 @@ func (p *Plan) forecast(m Moment, took time.Duration) Wish {
 		return Wish{health.MemoryForecast, why + "; it can't wait", false}
 	case known && !open:
 		// A window serves if it has opened before the memory is too near.
-		next := p.Times.Next(m.Wall)
-		open = next.IsZero() || next.Sub(m.Wall) >= left-near
+		open = p.Times.Next(m.Wall).Sub(m.Wall) >= left-near
 	}
 	if how := p.quietly(m, want, took, open, patience); how != "" {
 		return Wish{health.MemoryForecast, why + "; " + how, false}
@@ -290,7 +292,6 @@ func (p *Plan) filling(devices []GPU) (first GPU, is bool) {
 func (p *Plan) age(m Moment, took time.Duration) Wish {
 	most := p.AgeOf(m.Life)
 	if most == 0 || m.Age < most {
-		p.state.Age.Watched = 0
 		return Wish{}
 	}
 	if how := p.quietly(m, &p.state.Age, took, p.Times.Open(m.Wall), agePatience); how != "" {

@@ -111,6 +111,7 @@ func TestWhenARestartIsWishedFor(t *testing.T) {
 		{"full before the window: at a quiet moment now", PlanRules{}, []string{night}, fullAt(9 * time.Hour), constant(256), 0, "0:15", "0:15", " at 9.5 MiB/min; a quiet moment: "},
 		{"full before the window, ever busier: when patience ends", PlanRules{}, []string{night}, fullAt(9 * time.Hour), busier, 0, "2:30", "3:00", "; no moment was quiet"},
 		{"full before the window, soon, ever busier: while there is time", PlanRules{}, []string{night}, fullAt(time.Hour), busier, 0, "0:50", "0:50", "full in 10 min at 500 MiB/min; it can't wait"},
+		{"full before the window, soon, ever busier: when patience ends", PlanRules{}, []string{night}, fullAt(4 * time.Hour), busier, 0, "1:36", "1:36", "; no moment was quiet"},
 		{"full within the window", PlanRules{}, []string{night}, fullAt(15*time.Hour + 30*time.Minute), busier, 0, "15:20", "15:20", "full in 10 min at 500 MiB/min; it can't wait"},
 		{"full within the window, too soon after it opens", PlanRules{}, []string{night}, fullAt(15*time.Hour + 9*time.Minute), constant(256), 0, "0:15", "0:15", "; a quiet moment: "},
 		{"sooner full than a restart takes twice: at once", PlanRules{}, []string{night}, fullAt(time.Hour), busier, 30 * time.Minute, "0:00", "0:00", "full in 1 h at 83 MiB/min; it can't wait"},
@@ -281,9 +282,62 @@ func TestAgesDifferByChanceAndStayAsTheyAre(t *testing.T) {
 	if len(ages) < 1900 || ages[0] < 1296*time.Minute || ages[len(ages)-1] > 1584*time.Minute {
 		t.Errorf("%d ages of 2000 differ, from %v to %v", len(ages), ages[0], ages[len(ages)-1])
 	}
+	for life := range int64(100) {
+		if age := NewPlan(PlanRules{MaxAge: time.Minute, Jitter: 1}, State{}).AgeOf(life); age < time.Minute || age > 2*time.Minute {
+			t.Errorf("life %d may be %v", life, age)
+		}
+	}
 	if p := NewPlan(PlanRules{MaxAge: time.Hour, Seed: 3}, State{}); p.AgeOf(1) != time.Hour || NewPlan(PlanRules{Jitter: 1}, State{}).AgeOf(1) != 0 {
 		t.Error("without chance it is as was said")
 	}
+}
+
+func TestALullIsTheLowestOfAMinute(t *testing.T) {
+	var q quiet
+	if few, minutes := q.share(quietest); few != 0 || minutes != 0 {
+		t.Errorf("of nothing: %d, %d minutes", few, minutes)
+	}
+	for minute := range 90 {
+		for i, streams := range []int{7, 0, 9} {
+			q.take(time.Duration(minute)*time.Minute+time.Duration(i)*time.Second, minute+streams)
+		}
+	}
+	few, minutes := q.share(quietest)
+	if half, _ := q.share(quieter); few != 30+5 || half != 30+29 || minutes != 60 {
+		t.Errorf("of %d minutes: a tenth has at most %d, a half %d", minutes, few, half)
+	}
+}
+
+func TestAWindowsEndFollowsTheWall(t *testing.T) {
+	times, err := timetable.Parse([]timetable.Window{{Cron: "0 3 * * *", For: 90 * time.Second, Zone: "UTC"}, {Cron: "2 3 * * *", For: time.Hour, Zone: "UTC"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := NewPlan(PlanRules{Times: times}, State{})
+	for _, test := range []struct{ now, want string }{
+		{"03:01:20", "03:01:30"}, {"03:01:29", "03:01:30"}, {"03:02:05", "04:02:00"}, {"03:30:00", "04:02:00"}, {"03:01:00", "03:01:30"},
+	} {
+		now, _ := time.Parse(time.TimeOnly, test.now)
+		if got := p.ends(now).Format(time.TimeOnly); got != test.want {
+			t.Errorf("at %s it ends at %s, want %s", test.now, got, test.want)
+		}
+	}
+}
+
+// A forecast that was taken back is another when it comes again: a quiet moment is looked for anew.
+func TestAForecastThatComesAgain(t *testing.T) {
+	p := NewPlan(PlanRules{Horizon: 10 * time.Hour, Forecast: ForecastAct}, State{})
+	for now := time.Duration(0); now < time.Hour; now += 5 * time.Second {
+		d := leaking(0.5, 9*time.Hour)
+		d.Outlook.Foreseen = now != 10*time.Minute
+		if w := looks(p, now, d, func(m *Moment) { m.Streams = 9 }); w != health.NoReason {
+			if now != 25*time.Minute {
+				t.Errorf("wished for after %v, want 25 minutes", now)
+			}
+			return
+		}
+	}
+	t.Error("it was not wished for")
 }
 
 // looks is the reason of what a plan wishes so long after noon, by a device and with no stream open.
@@ -298,12 +352,18 @@ func looks(p *Plan, since time.Duration, d GPU, change ...func(*Moment)) health.
 
 func TestOneRestartForAForecastWithinTheHorizon(t *testing.T) {
 	leak := leaking(0.5, 5*time.Hour)
+	boot := NewPlan(PlanRules{Horizon: 10 * time.Hour, Forecast: ForecastAct}, State{})
+	if got := looks(boot, time.Hour-noon, leak, func(m *Moment) { m.Age = time.Hour }); got != health.MemoryForecast {
+		t.Errorf("none was made since the boot, and %v is wished for", got)
+	}
 	for _, test := range []struct {
 		made health.Reason
 		want health.Reason // in the 10 hours after it
 	}{
 		{health.MemoryForecast, health.NoReason},
-		{health.MemoryLimit, health.MemoryForecast}, {health.Age, health.MemoryForecast}, {health.Operator, health.MemoryForecast},
+		{health.MemoryLimit, health.MemoryForecast},
+		{health.Age, health.MemoryForecast},
+		{health.Operator, health.MemoryForecast},
 	} {
 		p := NewPlan(PlanRules{Horizon: 10 * time.Hour, Forecast: ForecastAct}, State{})
 		if looks(p, 0, leak) != health.MemoryForecast {
@@ -330,6 +390,7 @@ func TestMemoryThatDoesNotComeBackIsLatched(t *testing.T) {
 		stage  gpu.Stage
 		latch  bool
 	}{
+		{"it was known by its share only", health.MemoryForecast, 9000 * mib, 9000 * mib, gpu.Watching, true},
 		{"all came back", health.MemoryForecast, 8000 * mib, 0, gpu.Watching, false},
 		{"nothing came back", health.MemoryForecast, 8000 * mib, 8000 * mib, gpu.Watching, true},
 		{"a tenth came back", health.MemoryForecast, 8000 * mib, 7200 * mib, gpu.Watching, true},
@@ -345,6 +406,12 @@ func TestMemoryThatDoesNotComeBackIsLatched(t *testing.T) {
 		p := NewPlan(PlanRules{Horizon: 10 * time.Hour, Forecast: ForecastAct}, State{})
 		leak, flat := leaking(0.5, 5*time.Hour), leaking(0, 0)
 		plateau := leak.Outlook.Plateau
+		switch {
+		case test.reason == health.MemoryLimit:
+			leak.Hard, leak.Outlook.Foreseen = true, false
+		case test.grown > 8000*mib:
+			leak.Outlook.Soft, leak.Outlook.Foreseen = true, false
+		}
 		leak.Outlook.Floor = plateau + test.grown
 		flat.Device = "GPU-flat" // it had nothing to give back
 		p.Restarted(test.reason, noon, MadeOf(7, []GPU{flat, leak}))
@@ -377,9 +444,37 @@ func TestMemoryThatDoesNotComeBackIsLatched(t *testing.T) {
 			t.Errorf("%s: of another device %v is wished for", test.name, got)
 		}
 		p.Restarted(health.Operator, noon+14*time.Hour, nil)
-		if got := looks(p, 15*time.Hour, leak, func(m *Moment) { m.Life = 10 }); got != health.MemoryForecast || p.Latched() != nil {
+		if got := looks(p, 15*time.Hour, leaking(0.5, 5*time.Hour), func(m *Moment) { m.Life = 10 }); got != health.MemoryForecast || p.Latched() != nil {
 			t.Errorf("%s: a person restarted it, and %v is wished for", test.name, got)
 		}
+	}
+}
+
+// What was made of a device is known by its last restart, and once.
+func TestTheLastRestartCounts(t *testing.T) {
+	p := NewPlan(PlanRules{Forecast: ForecastAct}, State{})
+	low, high, other := leaking(0.81, 0), leaking(0.91, 0), leaking(0.9, 0)
+	other.Device = "GPU-other"
+	p.Restarted(health.MemoryForecast, noon, MadeOf(7, []GPU{low, other}))
+	p.Restarted(health.MemoryLimit, noon, MadeOf(8, []GPU{high}))
+	kept := p.State()
+	want := []Made{{7, "GPU-other", 70_000 * mib, 79_000 * mib}, {8, "GPU-a", 70_000 * mib, 79_100 * mib}}
+	if !slices.Equal(kept.Made, want) {
+		t.Errorf("got %+v, want %+v", kept.Made, want)
+	}
+	next := high
+	next.Outlook.Plateau = next.Outlook.Floor
+	for life := range int64(2) {
+		m := at(time.Hour)
+		m.Life, m.Devices = 9+life, []GPU{next}
+		p.Look(m)
+		p.Restarted(health.MemoryLimit, m.Now, MadeOf(m.Life, m.Devices))
+	}
+	if got := p.Latched(); len(got) != 1 {
+		t.Errorf("latched: %+v", got)
+	}
+	if !slices.Equal(kept.Made, want) {
+		t.Errorf("what was kept has changed: %+v", kept)
 	}
 }
 
@@ -400,9 +495,16 @@ func TestAWishThatIsWithheld(t *testing.T) {
 		{"frozen again: told once more", Frozen, []look{{time.Hour, true, false}, {2 * time.Hour, false, true}, {3 * time.Hour, true, true}}},
 		{"postponed: a while later", Postponed, []look{{14 * time.Minute, false, false}, {15 * time.Minute, false, true}}},
 	} {
-		for reason, d := range map[health.Reason]GPU{
-			health.MemoryForecast: leaking(0.5, 50*time.Hour), health.MemoryLimit: {Hard: true}, health.Age: {},
+		for _, wish := range []struct {
+			reason health.Reason
+			device GPU
+		}{
+			{health.MemoryForecast, leaking(0.5, 50*time.Hour)},
+			{health.MemoryForecast, leaking(0.5, time.Minute)},
+			{health.MemoryLimit, GPU{Hard: true}},
+			{health.Age, GPU{}},
 		} {
+			reason, d := wish.reason, wish.device
 			p := NewPlan(PlanRules{MaxAge: 2 * time.Hour, Horizon: 10 * time.Hour, Forecast: ForecastAct}, State{})
 			if reason != health.Age {
 				p.MaxAge = 0

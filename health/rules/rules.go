@@ -1,6 +1,8 @@
 // Package rules makes signals of what the instruments say: the answer of a probe, how far the streams of a life are, how
 // answers have ended of late, what is seen of its GPUs. It knows the instruments' numbers and the judge's words, and nothing of
 // who brings the one to the other; each rule is a few lines, and says when the fact is a bad one.
+//
+// A Plan is of the same kind, but makes wishes: it says when a restart that nothing calls for yet is best asked for.
 package rules
 
 import (
