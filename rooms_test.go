@@ -49,6 +49,7 @@ var rooms = []struct {
 
 	// Where what is known of devices comes from: a program, or another exporter.
 	{"gpu/reader", "gpu lastwords"},
+	{"gpu/exporter", "gpu lastwords"},
 	// What a device's memory says. The simulated leaks are what the forecast is judged by.
 	{"gpu/leaksim/tables", "gpu/leaksim"},
 	{"gpu/leaksim", "gpu"},
