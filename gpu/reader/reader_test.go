@@ -607,3 +607,35 @@ func TestAnAnswerToNothingIsNone(t *testing.T) {
 	p.answered(3)
 	<-answer
 }
+
+// A pipe is full when the program ends, and somebody else fills it again and again.
+func TestOfAnOrphansOutputNoMoreIsReadThanMayBeTheProgramsOwn(t *testing.T) {
+	t.Parallel()
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	defer out.Close()
+	half := make([]byte, pipeSize/2)
+	fill := func() {
+		if _, err := out.Write(half); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fill()
+	fill()
+	_ = in.SetReadDeadline(time.Unix(1, 0))
+	o, got := &output{File: in}, 0
+	for range 10 {
+		n, err := o.Read(make([]byte, len(half)))
+		got += n
+		if err != nil {
+			break
+		}
+		fill()
+	}
+	if got != pipeSize {
+		t.Errorf("%d bytes are read, want %d", got, pipeSize)
+	}
+}

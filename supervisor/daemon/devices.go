@@ -84,6 +84,10 @@ func newDevices(d *daemon) *devices {
 		v.told()
 		return v
 	}
+	if d.GPU.Exporter != "" {
+		v.source = newExported(d.GPU.Exporter, v.take, d.Log)
+		return v
+	}
 	o := reader.Options{Program: programOf(d.GPU.Reader), Environment: readerEnvironment(), Log: d.Log, Take: v.take}
 	if d.GPU.Library != "" {
 		o.Args = []string{"--library", d.GPU.Library}
