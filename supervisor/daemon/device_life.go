@@ -17,8 +17,8 @@ type deviceDriver struct {
 	devices *devices
 }
 
-// freshLook is how long a life's start, or a look at memory that comes back, waits for the reader.
-const freshLook = 3 * time.Second
+// freshLook is how long a life's start, or a look at memory that comes back, waits for the reader: an exporter looks each 5 s.
+const freshLook = 6 * time.Second
 
 // Start looks at the devices first: what they use now is not the life's.
 func (d deviceDriver) Start(ctx context.Context, life supervisor.Life) (supervisor.Process, error) {
