@@ -15,7 +15,8 @@ func newSim(stderr io.Writer) *cobra.Command {
 		Short: "Be a worker that computes nothing and misbehaves on request, for tests and the demonstration",
 		Long: `Be a worker that computes nothing and misbehaves on request, for tests and the demonstration. It answers as vLLM
 does, byte for byte where clients look, and says in each answer that it is simulated. Each fault has a flag; at run
-time POST a JSON object to /sim/faults.`,
+time POST a JSON object to /sim/faults. With --gpu-state it plays a worker's GPU memory for a double of NVIDIA's
+library; at run time POST a JSON object to /sim/gpu.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o.Output = c.OutOrStdout()

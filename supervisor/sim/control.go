@@ -7,10 +7,12 @@ import (
 	"os"
 )
 
-// control answers /sim/state and /sim/faults.
+// control answers /sim/state, /sim/faults and /sim/gpu.
 func (c *connection) control(r *http.Request) (more bool) {
 	s := c.server
 	switch {
+	case r.URL.Path == "/sim/gpu":
+		return c.controlGPU(r)
 	case r.URL.Path == "/sim/state" && r.Method == http.MethodGet:
 		return c.object(r, s.state())
 	case r.URL.Path == "/sim/faults" && r.Method == http.MethodGet:
@@ -29,6 +31,31 @@ func (c *connection) control(r *http.Request) (more bool) {
 	default:
 		return c.notAllowed(r, "GET")
 	}
+}
+
+// controlGPU answers /sim/gpu.
+func (c *connection) controlGPU(r *http.Request) (more bool) {
+	d := c.server.gpu
+	switch r.Method {
+	case http.MethodGet:
+	case http.MethodPost:
+		patch, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+		if err != nil {
+			return false
+		}
+		if bad, err := d.turn(patch); bad {
+			return c.refuse(r, http.StatusBadRequest, "BadRequestError", err.Error())
+		} else if err != nil {
+			return c.refuse(r, http.StatusInternalServerError, "InternalServerError", err.Error())
+		}
+	default:
+		return c.notAllowed(r, "GET, POST")
+	}
+	now, err := d.state()
+	if err != nil {
+		return c.refuse(r, http.StatusInternalServerError, "InternalServerError", err.Error())
+	}
+	return c.object(r, now)
 }
 
 // object answers with a value as JSON.

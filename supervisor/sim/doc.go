@@ -13,6 +13,8 @@
 //	GET  /sim/state             counters, this life's nonce and pid, the clients that left (type State)
 //	GET  /sim/faults            the switches in force (type Faults)
 //	POST /sim/faults            a JSON object with the switches to change; those it does not name stay
+//	GET  /sim/gpu               with --gpu-state: the simulated GPU and what this worker has of it (type GPUState)
+//	POST /sim/gpu               a JSON object with what to change of it (below)
 //	ANY  /sim/echo              reads the body and answers its length and SHA-256 with what came of the head (type Echo);
 //	                            ?rate=N reads N bytes a second, ?delay=2s waits before it reads,
 //	                            ?back=1 sends the bytes back in chunks while it still reads
@@ -84,4 +86,24 @@
 // A client's disconnect is noticed by a read that is always pending, so at once, while the prompt is processed, between
 // tokens and while hanging; as in uvicorn a half-closed connection counts as gone. /sim/state lists when each was
 // noticed on the wall clock, for the checker to subtract the time at which it closed.
+//
+// # A GPU
+//
+// With gpu-state the worker plays a worker's memory in the state file of the double of NVIDIA's library (gpu/nvml/double), which
+// shows it to whoever reads NVML. No GPU is asked, and the device's name says that it is a double's. The model is taken over the
+// start delay; then there are gpu-leak MiB a minute (of a clock that runs gpu-pace times as fast), and gpu-step MiB at each of
+// the first gpu-stairs requests for an answer. What no longer fits ends the worker: "CUDA out of memory (simulated)", status 1.
+//
+// When the process that has the memory ends, however it does, the library lists it no more, and has its bytes in use until
+// gpu-release after that. This counts from when the file was last brought up to date, so from up to 100 ms before the end; of a
+// process that was stopped before it was killed, from when it was stopped. With gpu-pid "child" the process is the first of the
+// children: an orphan keeps the memory as long as it lives.
+//
+// The next life with the file finds what the last one left: the GPU and its size, memory that isn't given back yet, events, and
+// what was switched on of the machine's.
+//
+// POST /sim/gpu takes, of this worker: leak (MiB a minute from now on), step (MiB, once), contexts (0 to 16 more processes with
+// 248 MiB each, which end with the worker); and of the machine: xid (a code: an event, once), lost (true: the GPU has fallen off
+// the bus), recovery (what the driver wants done, by NVML's numbers), hang (a duration: how long each call of the library takes).
+// These say only what the library says: this worker serves on, on a lost GPU too.
 package sim

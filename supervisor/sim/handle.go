@@ -15,7 +15,7 @@ import (
 func (c *connection) handle(r *http.Request) (more bool) {
 	s := c.server
 	path := r.URL.Path
-	if path == "/sim/state" || path == "/sim/faults" {
+	if path == "/sim/state" || path == "/sim/faults" || path == "/sim/gpu" && s.gpu != nil {
 		return c.control(r) // even of a worker that hangs
 	}
 	s.requests.Add(1)
@@ -120,6 +120,7 @@ func (c *connection) answer(r *http.Request, way Stream) (more bool) {
 		defer s.endOne()
 		return c.refuse(r, http.StatusBadRequest, "BadRequestError", err.Error())
 	}
+	s.gpu.requested()
 	faults := s.faults.Load()
 	if mark := faults.CrashOnPrompt; mark != "" && strings.Contains(prompt, mark) {
 		s.crash(faults.CrashExit)

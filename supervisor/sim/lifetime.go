@@ -42,6 +42,9 @@ func (l *lifetime) run(ctx context.Context) error {
 			s.print("loading simulated weights: %3d%% completed", min(100*time.Since(s.born)/o.StartDelay, 100))
 		case <-loaded.C:
 			lines = nil
+			if err := l.server.gpu.loadedWhole(); err != nil {
+				return err
+			}
 			if err := l.listen(); err != nil {
 				return err
 			}

@@ -43,6 +43,9 @@ type Options struct {
 	// Faults are the switches in force from the start.
 	Faults Faults
 
+	// GPU is what it does to the double of a GPU.
+	GPU GPU
+
 	// AccessLog prints a line for each request, as uvicorn does.
 	AccessLog bool
 
@@ -56,6 +59,7 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		Model: "autoglm-phone-9b", KeepAlive: 5 * time.Second, ChildrenHold: 30 * time.Second, Faults: DefaultFaults(),
+		GPU: defaultGPU(),
 	}
 }
 
@@ -92,6 +96,8 @@ func RegisterFlags(flags *pflag.FlagSet, o *Options) {
 	flags.IntVar(&f.CrashExit, "crash-exit", f.CrashExit, "exit status of the crash (-1: SIGKILL to itself)")
 	flags.StringVar(&f.CrashOnPrompt, "crash-on-prompt", f.CrashOnPrompt, "crash at once on a prompt that has this text (empty: on none)")
 	flags.BoolVar(&f.Saturated, "saturated", f.Saturated, "new answers wait and probes time out, while open answers flow")
+
+	o.GPU.registerFlags(flags)
 }
 
 // choices is a flag's help with the values it takes.
@@ -124,6 +130,7 @@ func (o Options) validate() error {
 		outOf(o.Children < 0 || o.Children > 64, "children", o.Children, "0 to 64"),
 		outOf(o.ChildrenHold < 0, "children-hold", o.ChildrenHold, "0s or more"),
 		o.Faults.validate(),
+		o.GPU.validate(o.Children),
 	)
 }
 
@@ -132,7 +139,7 @@ func (o Options) validate() error {
 // kept it from starting or serving; nil is an end that was asked for.
 func Run(ctx context.Context, o Options, log *slog.Logger) error {
 	if hold := os.Getenv(childHold); hold != "" {
-		return beChild(ctx, hold)
+		return beChild(ctx, hold, o.GPU)
 	}
 	if err := o.validate(); err != nil {
 		return fmt.Errorf("simulated worker: %w", err)
@@ -149,12 +156,23 @@ func Run(ctx context.Context, o Options, log *slog.Logger) error {
 		return fmt.Errorf("simulated worker: %w", err)
 	}
 	defer socket.close()
-	if err := spawnChildren(o); err != nil {
+	child, err := spawnChildren(o)
+	if err != nil {
 		return fmt.Errorf("simulated worker: %w", err)
 	}
 	s := newServer(o)
 	defer s.stop()
 	life := lifetime{server: s, socket: socket, signals: signals, failed: make(chan error, 1), log: log}
+	if o.GPU.State != "" {
+		owner := os.Getpid()
+		if o.GPU.PID == ListChild {
+			owner = child
+		}
+		if s.gpu, err = newDevice(o.GPU, o.StartDelay, owner, life.failed); err != nil {
+			return fmt.Errorf("simulated worker: %w", err)
+		}
+		s.group.Go(func() { s.gpu.run(s.stopped) })
+	}
 	if err := life.run(ctx); err != nil {
 		return fmt.Errorf("simulated worker: %w", err)
 	}

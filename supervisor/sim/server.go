@@ -22,6 +22,7 @@ type server struct {
 	options Options
 	life    string // the nonce
 	pacer   *pacer
+	gpu     *device          // nil: it has none
 	wall    func() time.Time // for created and date
 	born    time.Time
 	linger  time.Duration  // how long an early answer's request is still read

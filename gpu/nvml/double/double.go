@@ -77,8 +77,9 @@ type Owned struct {
 	Listed  int // PID that the list shows while the owner lives; 0: none
 	Bytes   gpu.Bytes
 	Release time.Duration // from the owner's end until the driver has its bytes back; whole milliseconds
-	// Died is the end of the owner on the machine's monotonic clock (Update notes it, in whole milliseconds); 0: nobody noted one.
-	Died time.Duration
+	// Seen is when the owner was last seen to live, on the machine's monotonic clock, in whole milliseconds; Update sets it. It stands
+	// for the owner's end, so that all agree when the driver has the bytes back: whoever wants that exact must update often.
+	Seen time.Duration
 }
 
 // Rows are the remapped ones.
@@ -92,6 +93,15 @@ type Xid struct {
 	Number int64 // 1 and up
 	Code   int
 	In     *Instance // that it is said of; nil: the whole GPU
+}
+
+// Raise adds an event of the whole GPU, with the number after all that there are. Where there is no room the oldest goes.
+func (g *GPU) Raise(code int) {
+	var last int64
+	for _, x := range g.Xids {
+		last = max(last, x.Number)
+	}
+	g.Xids = append(g.Xids[max(0, len(g.Xids)-mostXids+1):], Xid{Number: last + 1, Code: code})
 }
 
 // Write writes the state to a file, for the library that has path in Variable. Who reads meanwhile sees the old or the new.
@@ -187,7 +197,7 @@ func (m Memory) write(b *bytes.Buffer) {
 		fmt.Fprintf(b, "%s %d %d\n", list, p.PID, p.Bytes)
 	}
 	for _, o := range m.Owned {
-		fmt.Fprintf(b, "owned %d %d %d %d %d %d\n", o.PID, o.Start, o.Listed, o.Bytes, o.Release.Milliseconds(), o.Died.Milliseconds())
+		fmt.Fprintf(b, "owned %d %d %d %d %d %d\n", o.PID, o.Start, o.Listed, o.Bytes, o.Release.Milliseconds(), o.Seen.Milliseconds())
 	}
 }
 

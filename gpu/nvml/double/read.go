@@ -135,9 +135,9 @@ func (m *Memory) statement(word, rest string) error {
 		return err
 	case "owned":
 		var o Owned
-		var release, died int64
-		err := scan(rest, &o.PID, &o.Start, &o.Listed, (*int64)(&o.Bytes), &release, &died)
-		o.Release, o.Died = time.Duration(release)*time.Millisecond, time.Duration(died)*time.Millisecond
+		var release, seen int64
+		err := scan(rest, &o.PID, &o.Start, &o.Listed, (*int64)(&o.Bytes), &release, &seen)
+		o.Release, o.Seen = time.Duration(release)*time.Millisecond, time.Duration(seen)*time.Millisecond
 		m.Owned = append(m.Owned, o)
 		return err
 	default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"slices"
 	"strconv"
@@ -57,19 +58,16 @@ func (m Memory) Used() gpu.Bytes {
 	}
 	now := monotonic()
 	for _, o := range m.Owned {
-		if o.Lives() || !o.released(now) {
+		if o.Lives() || now < o.Seen+o.Release {
 			sum += o.Bytes
 		}
 	}
 	return sum
 }
 
-// released says of memory whose owner has ended whether the driver has it back.
-func (o Owned) released(now time.Duration) bool { return o.Died != 0 && now >= o.Died+o.Release }
-
 // Update changes the state in a file, which need not be there yet. Of all who use it one changes it at a time: they take turns by a
-// lock on a file beside it. Before change is called, each owner that has ended is noted as such, and what the driver has back of
-// such is gone. An error of change is returned as it is, and leaves the file as it was.
+// lock on a file beside it. Each owner that lives is noted as seen, also one that change adds, and what the driver has back of those
+// that don't is gone when change is called. An error of change is returned as it is, and leaves the file as it was.
 func Update(path string, change func(*State) error) error {
 	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -88,27 +86,37 @@ func Update(path string, change func(*State) error) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	now := monotonic()
-	for i := range s.GPUs {
-		s.GPUs[i].bury(now)
-		for j := range s.GPUs[i].Instances {
-			s.GPUs[i].Instances[j].bury(now)
-		}
+	for m := range s.memories() {
+		m.Owned = slices.DeleteFunc(m.Owned, func(o Owned) bool { return !o.Lives() && monotonic() >= o.Seen+o.Release })
 	}
 	if err := change(&s); err != nil {
 		return err
 	}
+	for m := range s.memories() {
+		for i := range m.Owned {
+			if o := &m.Owned[i]; o.Lives() {
+				o.Seen = monotonic()
+			}
+		}
+	}
 	return s.Write(path)
 }
 
-// bury notes which owners have ended and forgets those whose memory the driver has back.
-func (m *Memory) bury(now time.Duration) {
-	for i := range m.Owned {
-		if o := &m.Owned[i]; o.Died == 0 && !o.Lives() {
-			o.Died = now
+// memories are those of all GPUs and instances.
+func (s *State) memories() iter.Seq[*Memory] {
+	return func(yield func(*Memory) bool) {
+		for i := range s.GPUs {
+			g := &s.GPUs[i]
+			if !yield(&g.Memory) {
+				return
+			}
+			for j := range g.Instances {
+				if !yield(&g.Instances[j].Memory) {
+					return
+				}
+			}
 		}
 	}
-	m.Owned = slices.DeleteFunc(m.Owned, func(o Owned) bool { return o.released(now) })
 }
 
 // monotonic is the machine's clock that never jumps, in whole milliseconds: the library reads the same one.

@@ -12,12 +12,13 @@
  *   name TEXT           bus ID           total BYTES      reserved BYTES
  *   unowned BYTES       used, by no process that is listed
  *   proc PID BYTES      mps PID BYTES    a process; BYTES -1: not available
- *   owned PID START LISTED BYTES RELEASE DIED
+ *   owned PID START LISTED BYTES RELEASE SEEN
  *                       memory that lives as long as a process of this machine and a while longer, so that a simulated worker's end
  *                       is seen even where it was killed. Whether PID lives is looked up at each reading: it does if
  *                       /proc/PID/stat has START as its start time (field 22) and it is no zombie. While it does, LISTED stands in
- *                       the list (0: nobody does). Then it doesn't, and RELEASE ms long the bytes are still used; they count from
- *                       DIED, in ms of CLOCK_MONOTONIC, or if that is 0 from when this library first saw that it had ended.
+ *                       the list (0: nobody does). When it doesn't, the bytes are still used until RELEASE ms after SEEN, which is
+ *                       when it was last seen to live by whoever writes the file, in ms of CLOCK_MONOTONIC: so all who read the
+ *                       file agree, whenever they began.
  *   util PERCENT        temp CELSIUS     clocks BITS      recovery N       ecc N
  *   rows CORRECTED BAD PENDING FAILED
  *   error N             of each call about this device; 15 is a lost one
@@ -40,7 +41,7 @@
 #include "nvml.h"
 
 /* double.go has the same numbers, and refuses what has no room. */
-enum { MOST_NODES = 64, MOST_PROCESSES = 64, MOST_XIDS = 32, MOST_ENDS = 256 };
+enum { MOST_NODES = 64, MOST_PROCESSES = 64, MOST_XIDS = 32 };
 
 struct process {
 	unsigned pid;
@@ -71,18 +72,10 @@ struct state {
 	struct node node[MOST_NODES];
 };
 
-/* end is that of a process: seen once, true for ever. */
-struct end {
-	unsigned pid;
-	unsigned long long start;
-	long long seen; /* ms of CLOCK_MONOTONIC; 0: the place is free */
-};
-
 /* mu guards what follows: calls come from several threads. */
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static struct state now, coming;
 static int initialised;
-static struct end ends[MOST_ENDS];
 static char seen[MOST_NODES][96]; /* a handle is the place of a UUID in here, plus 1: it means the same after any change of the file */
 
 static void pause_ms(int ms) {
@@ -117,31 +110,14 @@ static int lives(unsigned pid, unsigned long long start) {
 		began == start && state != 'Z' && state != 'X';
 }
 
-/* ended_at is when a process that has ended did so, as far as we saw. mu is held. */
-static long long ended_at(unsigned pid, unsigned long long start) {
-	struct end *e, *oldest = ends;
-	for (e = ends; e < ends + MOST_ENDS; e++) {
-		if (e->seen && e->pid == pid && e->start == start)
-			return e->seen;
-		if (e->seen < oldest->seen)
-			oldest = e;
-	}
-	*oldest = (struct end){pid, start, now_ms()};
-	return oldest->seen;
-}
-
-/* owned takes in memory of a process that may have ended. mu is held. */
-static void owned(struct node *n, const struct process *listed, unsigned pid, unsigned long long start, long long release, long long died) {
-	if (!lives(pid, start)) {
-		long long since = ended_at(pid, start);
-		if (died && died < since)
-			since = died;
-		if (now_ms() < since + release)
-			n->unowned += listed->bytes;
-	} else if (listed->pid == 0) {
+/* owned takes in memory of a process that may have ended. */
+static void owned(struct node *n, const struct process *listed, unsigned pid, unsigned long long start, long long release, long long seen) {
+	int there = lives(pid, start);
+	if (there && listed->pid != 0) {
+		if (n->processes < MOST_PROCESSES)
+			n->process[n->processes++] = *listed;
+	} else if (there || now_ms() < seen + release) {
 		n->unowned += listed->bytes;
-	} else if (n->processes < MOST_PROCESSES) {
-		n->process[n->processes++] = *listed;
 	}
 }
 
@@ -154,7 +130,7 @@ static int statement(const char *line, struct state *s) {
 	char uuid[96];
 	unsigned gi = 0, ci = 0, pid;
 	unsigned long long start;
-	long long release, died;
+	long long release, beat;
 
 	if (sscanf(line, "gpu %95s", uuid) == 1 || sscanf(line, "mig %95s %u %u", uuid, &gi, &ci) == 3) {
 		int gpu = s->nodes - 1;
@@ -180,8 +156,8 @@ static int statement(const char *line, struct state *s) {
 			n->process[n->processes++] = p;
 		return 0;
 	}
-	if (sscanf(line, "owned %u %llu %u %lld %lld %lld", &pid, &start, &p.pid, &p.bytes, &release, &died) == 6) {
-		owned(n, &p, pid, start, release, died);
+	if (sscanf(line, "owned %u %llu %u %lld %lld %lld", &pid, &start, &p.pid, &p.bytes, &release, &beat) == 6) {
+		owned(n, &p, pid, start, release, beat);
 		return 0;
 	}
 	if (sscanf(line, "xid %lld %lld %lld %lld", &x.seq, &x.code, &x.gi, &x.ci) >= 2) {
