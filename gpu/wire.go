@@ -2,9 +2,7 @@ package gpu
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -187,12 +185,8 @@ func (l *Lines[T]) Next() (T, error) {
 		}
 		return line, io.EOF
 	}
-	d := json.NewDecoder(bytes.NewReader(l.s.Bytes()))
-	if err := d.Decode(&line); err != nil {
+	if err := json.Unmarshal(l.s.Bytes(), &line); err != nil {
 		return line, fmt.Errorf("read a line: %w", err)
-	}
-	if d.More() {
-		return line, errors.New("read a line: there is more than one object in it")
 	}
 	return line, nil
 }

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	doubles "autoglm-sidecar/gpu/nvml/double"
 )
 
 // The tests whose names begin with TestEndToEnd judge the program as it is shipped: real processes, sockets and kills. Their
@@ -47,12 +49,24 @@ var (
 		// An external linker would drop the entry point without a word.
 		return build("raced", "CGO_ENABLED=1", "-race", "-ldflags", "-linkmode=internal "+entry)
 	})
+	// Beside the shipped program, where it is looked for; and the double of NVIDIA's library that it reads.
+	double = sync.OnceValues(func() (library string, err error) {
+		_, err = buildOf("autoglm-sidecar/gpu/nvml", "autoglm-sidecar-nvml", "CGO_ENABLED=1", "-ldflags", "-extldflags=-Wl,-z,lazy")
+		if err != nil {
+			return "", err
+		}
+		return doubles.Build(builds, false)
+	})
 	entryless = sync.OnceValues(func() (string, error) { return build("entryless", "CGO_ENABLED=0") })
 )
 
 func build(name, env string, flags ...string) (string, error) {
+	return buildOf("autoglm-sidecar", name, env, flags...)
+}
+
+func buildOf(what, name, env string, flags ...string) (string, error) {
 	file := filepath.Join(builds, name)
-	cmd := exec.Command("go", append(append([]string{"build", "-o", file}, flags...), "autoglm-sidecar")...)
+	cmd := exec.Command("go", append(append([]string{"build", "-o", file}, flags...), what)...)
 	cmd.Env = append(os.Environ(), env)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)

@@ -58,12 +58,15 @@ func (s *Sidecar) takeOvers() (all []takeOver) {
 }
 
 // LastLines is the end of what sidecar and worker printed.
-func (s *Sidecar) LastLines() string {
+func (s *Sidecar) LastLines() string { return lastLines(s.output(), 20) }
+
+// output is all that it printed, and its worker.
+func (s *Sidecar) output() []byte {
 	raw, err := os.ReadFile(s.log.Name())
 	if err != nil {
-		return err.Error()
+		return []byte(err.Error())
 	}
-	return lastLines(raw, 20)
+	return raw
 }
 
 func lastLines(raw []byte, n int) string {

@@ -28,6 +28,14 @@ type SidecarOptions struct {
 	Run       []string // further flags of run
 	Front     string   // what a file of settings says of the front, as in "early_after: 1s"
 	Sim       []string // further flags of sim
+	GPU       *GPU     // nil: none is there
+}
+
+// GPU is a simulated one for the worker, and how it is watched.
+type GPU struct {
+	Library  string  // the double of NVIDIA's
+	Pace     float64 // how much faster than the clock memory leaks and is judged
+	Settings string  // further ones of gpu, as in "window: 15m, hold: 1m"
 }
 
 func (o SidecarOptions) workerName() string {
@@ -53,6 +61,7 @@ type Status struct {
 		LastError string `json:"last_error"`
 	} `json:"upgrades"`
 	Phase   string `json:"phase"`
+	Barred  string `json:"barred"`
 	Drained *struct {
 		By string `json:"by"`
 	} `json:"drained"`
@@ -135,19 +144,23 @@ func (s *Sidecar) start(opts SidecarOptions) (err error) {
 	if opts.Unix {
 		worker = "unix:{socket}"
 	}
-	front := []string{"--listen", s.Address}
-	if opts.Front != "" {
-		front = []string{"--config", filepath.Join(s.dir, "front.yaml")}
-		if err := os.WriteFile(front[1], fmt.Appendf(nil, "fronts: [{listen: %q, %s}]\n", s.Address, opts.Front), 0o600); err != nil {
-			return fmt.Errorf("write the front's settings: %w", err)
-		}
+	settings, err := s.settings(opts)
+	if err != nil {
+		return err
+	}
+	sim := opts.Sim
+	if opts.GPU != nil {
+		sim = append([]string{"--gpu-state", s.gpuState(), "--gpu-pace", fmt.Sprint(opts.GPU.Pace)}, sim...)
 	}
 	args := slices.Concat(
-		[]string{"run", "--name", "check"}, front, []string{"--control", s.control, "--http", "off", "--state", filepath.Join(s.dir, "state")},
-		opts.Run, []string{"--", opts.Program, "sim", "--listen", worker}, opts.Sim)
+		[]string{"run", "--name", "check"}, settings, []string{"--control", s.control, "--http", "off", "--state", filepath.Join(s.dir, "state")},
+		opts.Run, []string{"--", opts.Program, "sim", "--listen", worker}, sim)
 	s.keeper = exec.Command(opts.Program, args...)
 	s.keeper.Stdout, s.keeper.Stderr = s.log, s.log
 	s.keeper.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+s.dir)
+	if opts.GPU != nil {
+		s.keeper.Env = append(s.keeper.Env, "AUTOGLM_SIDECAR_DOUBLE="+s.gpuState(), fmt.Sprintf("AUTOGLM_SIDECAR_PACE=%g", opts.GPU.Pace))
+	}
 	// A terminal's Ctrl-C is for us: we stop the sidecar ourselves. It leaves by itself only if we are killed.
 	s.keeper.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := s.keeper.Start(); err != nil {
@@ -159,6 +172,34 @@ func (s *Sidecar) start(opts SidecarOptions) (err error) {
 		close(s.exited)
 	}()
 	return nil
+}
+
+func (s *Sidecar) gpuState() string { return filepath.Join(s.dir, "gpu") }
+
+// settings are the flags that say where the front is and what the worker's GPU is like: in a file where no flag can.
+func (s *Sidecar) settings(opts SidecarOptions) (flags []string, err error) {
+	var file []byte
+	switch {
+	case opts.Front != "":
+		file = fmt.Appendf(file, "fronts: [{listen: %q, %s}]\n", s.Address, opts.Front)
+	default:
+		flags = []string{"--listen", s.Address}
+	}
+	if opts.GPU != nil {
+		file = fmt.Appendf(file, "gpu: {library: %q", opts.GPU.Library)
+		if opts.GPU.Settings != "" {
+			file = append(file, ", "+opts.GPU.Settings...)
+		}
+		file = append(file, "}\n"...)
+	}
+	if file == nil {
+		return flags, nil
+	}
+	path := filepath.Join(s.dir, "settings.yaml")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		return nil, fmt.Errorf("write the settings: %w", err)
+	}
+	return append(flags, "--config", path), nil
 }
 
 // KillBoth kills keeper and runner, so that no worker has anybody in front of it any more.

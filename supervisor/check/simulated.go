@@ -42,6 +42,15 @@ func (s *Sidecar) setFaults(ctx context.Context, switches string) error {
 	return exchangeJSON(ctx, st.Worker.Upstream, http.MethodPost, "/sim/faults", strings.NewReader(switches), nil)
 }
 
+// TurnGPU changes switches of the worker's simulated GPU, as in {"leak": 8}.
+func (s *Sidecar) TurnGPU(ctx context.Context, switches string) error {
+	st, err := s.ask(ctx)
+	if err != nil {
+		return err
+	}
+	return exchangeJSON(ctx, st.Worker.Upstream, http.MethodPost, "/sim/gpu", strings.NewReader(switches), nil)
+}
+
 // exchangeJSON asks a server at an address ("host:port" or "unix:PATH") over a connection of its own. into may be nil.
 func exchangeJSON(ctx context.Context, address, method, path string, body *strings.Reader, into any) error {
 	network, where := splitAddress(address)
