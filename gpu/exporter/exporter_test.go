@@ -169,13 +169,10 @@ func TestWhatIsNoExporterIsAnError(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, name := range []string{"testdata/two.prom", "testdata/mig.prom"} {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(text)
-	}
+	// Short ones: the fuzzer spends its time on making long ones shorter.
+	f.Add([]byte(one("1", "2", "0")))
+	f.Add([]byte("DCGM_FI_DEV_FB_USED{gpu=\"0\",UUID=\"a\",GPU_I_ID=\"3\"} 1\n"))
+	f.Add([]byte("# TYPE DCGM_FI_DEV_GPU_UTIL counter\nDCGM_FI_DEV_GPU_UTIL{gpu=\"0\",UUID=\"a\"} 1\n"))
 	f.Add([]byte(one("NaN", "-1", "1e300")))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		now, err := parse(text)
@@ -234,7 +231,7 @@ func TestServersThatDontServe(t *testing.T) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = w.Write([]byte("up 1\n"))
 		}, "unexpected EOF"},
-		"no head": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "3s"},
+		"no head": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "no answer within 3s"},
 		"half a body": {func(w http.ResponseWriter, r *http.Request) {
 			_, _ = w.Write([]byte("up 1\n"))
 			_ = http.NewResponseController(w).Flush()
@@ -315,4 +312,19 @@ func TestThreeFailuresAreSilence(t *testing.T) {
 		cancel()
 		<-done
 	})
+}
+
+// An exporter that names other devices each time must not fill our memory.
+func TestDevicesThatAreGoneAreForgotten(t *testing.T) {
+	var d devices
+	for i := range 8 * mostDevices {
+		now, err := parse([]byte(strings.ReplaceAll(one("1", "2", "31"), "GPU-a", fmt.Sprintf("GPU-%d", i))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.follow(now)
+	}
+	if len(d.totals) != 1 || len(d.xids) > 4*mostDevices+1 {
+		t.Errorf("%d totals and %d Xids are kept", len(d.totals), len(d.xids))
+	}
 }
