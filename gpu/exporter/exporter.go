@@ -58,7 +58,7 @@ func New(o Options) *Exporter {
 		o: o,
 		client: &http.Client{
 			// Of its own, so that no proxy of the environment is asked for what is near.
-			Transport:     &http.Transport{ResponseHeaderTimeout: within, MaxConnsPerHost: 1},
+			Transport:     &http.Transport{MaxConnsPerHost: 1},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		state: gpu.SourceState{Kind: gpu.SourceStarts, Since: time.Now()},
