@@ -35,8 +35,22 @@ func pick(q admin.HistoryQuery, read func(n int) ([]ledger.Entry, error)) ([]adm
 	all := make([]admin.Past, len(restarts))
 	for i, e := range restarts {
 		all[i] = past(e.Restart)
+		all[i].Memory = remembered(e.Memory)
 	}
 	return q.Pick(all), nil
+}
+
+// remembered is the memory of a life in admin's words.
+func remembered(curves []ledger.Curve) (all []admin.GPUMemory) {
+	const mib = 1 << 20
+	for _, c := range curves {
+		m := admin.GPUMemory{Index: c.Index, UUID: c.GPU, Curve: []admin.CurvePoint{}}
+		for _, p := range c.Minutes {
+			m.Curve = append(m.Curve, admin.CurvePoint{MinutesAgo: int(-p.Minute), FloorBytes: p.FloorMiB * mib, HighestBytes: p.HighestMiB * mib})
+		}
+		all = append(all, m)
+	}
+	return all
 }
 
 // past is a restart in admin's words.
