@@ -28,9 +28,6 @@ type fake struct {
 
 func newFake() *fake { return &fake{changed: make(chan struct{})} }
 
-// to is a value that is known.
-func to[T any](v T) *T { return &v }
-
 func (f *fake) Status() Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()

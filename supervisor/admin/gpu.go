@@ -39,7 +39,7 @@ const (
 	LibraryNoDriver     = "no_driver"
 	LibraryNotPermitted = "not_permitted"
 	LibraryWrongVersion = "wrong_version"
-	LibraryFailed       = "failed"
+	LibraryFailed       = "library_failed"
 )
 
 // GPU is what is known of one device of the worker: a GPU, or a MIG instance of one. Where a field doesn't say how it is when it is not

@@ -131,12 +131,12 @@ func TestWordsOfNVMLsNumbers(t *testing.T) {
 		want []string
 	}{
 		{nil, nil},
-		{to(uint64(0)), []string{}},
-		{to(uint64(0x1)), []string{"idle"}},
-		{to(uint64(0x4 | 0x40)), []string{"sw_power_cap", "hw_thermal"}},
-		{to(uint64(0x80)), []string{"power_brake"}},
-		{to(uint64(0x100)), []string{"other"}},
-		{to(uint64(1<<63 | 0x2)), []string{"app_clocks", "other"}},
+		{new(uint64(0)), []string{}},
+		{new(uint64(0x1)), []string{"idle"}},
+		{new(uint64(0x4 | 0x40)), []string{"sw_power_cap", "hw_thermal"}},
+		{new(uint64(0x80)), []string{"power_brake"}},
+		{new(uint64(0x100)), []string{"other"}},
+		{new(uint64(1<<63 | 0x2)), []string{"app_clocks", "other"}},
 	} {
 		if d := cmp.Diff(c.want, ClockReasonsOf(c.bits)); d != "" {
 			t.Errorf("clock reasons (-want +got):\n%s", d)

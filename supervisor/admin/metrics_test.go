@@ -25,9 +25,9 @@ func fullGPU() GPU {
 		Index: 0, UUID: "GPU-a", Name: "NVIDIA H100 80GB HBM3", Mode: "process", TotalBytes: 80 * gib, UsedBytes: 61 * gib, FreeBytes: 18 * gib, ReservedBytes: gib,
 		WorkerBytes: 60 * gib, OthersBytes: gib, BaselineBytes: 512 * mib, NeedBytes: 62 * gib,
 		Stage: "watching", PlateauBytes: 58 * gib, LimitBytes: 79 * gib, AllowanceBytes: 21 * gib,
-		SlopeBytesPerMinute: to(36.0 * mib), BoundBytesPerMinute: to(30.0 * mib), FullInSeconds: 7800, Foreseen: true,
-		Contexts: 9, ContextsExpected: 8, UtilisationPercent: to(87), TemperatureCelsius: to(64), ClockReasons: []string{"sw_power_cap"},
-		UncorrectedECC: to(uint64(2)), RowsPending: to(true), RowsFailed: to(false), Recovery: "none", Xids: map[string]int64{"13": 3, "109": 1},
+		SlopeBytesPerMinute: new(36.0 * mib), BoundBytesPerMinute: new(30.0 * mib), FullInSeconds: 7800, Foreseen: true,
+		Contexts: 9, ContextsExpected: 8, UtilisationPercent: new(87), TemperatureCelsius: new(64), ClockReasons: []string{"sw_power_cap"},
+		UncorrectedECC: new(uint64(2)), RowsPending: new(true), RowsFailed: new(false), Recovery: "none", Xids: map[string]int64{"13": 3, "109": 1},
 		Notes: []string{"Xid 13: a fault of the worker's"},
 		Curve: []CurvePoint{{MinutesAgo: 1, FloorBytes: 60 * gib, HighestBytes: 61 * gib}},
 	}

@@ -15,17 +15,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func to[T any](v T) *T { return &v }
-
 // filling is a GPU on which the worker's memory grows by 31 MiB a minute.
 func filling() admin.GPU {
 	g := admin.GPU{
 		Index: 0, UUID: "GPU-a", Name: "NVIDIA H100 80GB HBM3", Mode: "process", TotalBytes: 80 * gib, UsedBytes: 61*gib + 200*mib, FreeBytes: 18 * gib,
 		WorkerBytes: 60*gib + 100*mib, OthersBytes: gib, BaselineBytes: 500 * mib, NeedBytes: 60 * gib,
 		Stage: "watching", PlateauBytes: 58*gib + 300*mib, LimitBytes: 79*gib + 512*mib, AllowanceBytes: 21 * gib,
-		SlopeBytesPerMinute: to(33.0 * mib), BoundBytesPerMinute: to(31.0 * mib), FullInSeconds: 7800, Foreseen: true,
-		Contexts: 8, ContextsExpected: 8, UtilisationPercent: to(87), TemperatureCelsius: to(64), ClockReasons: []string{"idle", "sw_power_cap"},
-		UncorrectedECC: to(uint64(0)), RowsPending: to(false), RowsFailed: to(false), Recovery: "none", Xids: map[string]int64{"13": 3, "109": 1},
+		SlopeBytesPerMinute: new(33.0 * mib), BoundBytesPerMinute: new(31.0 * mib), FullInSeconds: 7800, Foreseen: true,
+		Contexts: 8, ContextsExpected: 8, UtilisationPercent: new(87), TemperatureCelsius: new(64), ClockReasons: []string{"idle", "sw_power_cap"},
+		UncorrectedECC: new(uint64(0)), RowsPending: new(false), RowsFailed: new(false), Recovery: "none", Xids: map[string]int64{"13": 3, "109": 1},
 		Notes: []string{"Xid 109: a context switch took too long"},
 	}
 	for i := range 60 {
@@ -89,9 +87,9 @@ func TestWordsOfAGPUsMemory(t *testing.T) {
 		{"foreseen", func(*admin.GPU) {}, "61.2 of 80.0 GiB used, 60.1 by the worker; plateau 58.3, limit 79.5 GiB; +31 MiB/min: full in 2 h 10 min"},
 		{"not for long yet", func(g *admin.GPU) { g.Foreseen = false }, "61.2 of 80.0 GiB used, 60.1 by the worker; plateau 58.3, limit 79.5 GiB; +31 MiB/min: full in 2 h 10 min if that goes on"},
 		{"steady", func(g *admin.GPU) {
-			g.FullInSeconds, g.SlopeBytesPerMinute, g.BoundBytesPerMinute = 0, to(0.04*mib), to(-0.1*mib)
+			g.FullInSeconds, g.SlopeBytesPerMinute, g.BoundBytesPerMinute = 0, new(0.04*mib), new(-0.1*mib)
 		}, "61.2 of 80.0 GiB used, 60.1 by the worker; plateau 58.3, limit 79.5 GiB; steady"},
-		{"it shrinks", func(g *admin.GPU) { g.FullInSeconds, g.SlopeBytesPerMinute = 0, to(-2.5*mib) }, "61.2 of 80.0 GiB used, 60.1 by the worker; plateau 58.3, limit 79.5 GiB; -2.5 MiB/min"},
+		{"it shrinks", func(g *admin.GPU) { g.FullInSeconds, g.SlopeBytesPerMinute = 0, new(-2.5*mib) }, "61.2 of 80.0 GiB used, 60.1 by the worker; plateau 58.3, limit 79.5 GiB; -2.5 MiB/min"},
 		{"no trend yet", func(g *admin.GPU) { g.FullInSeconds, g.SlopeBytesPerMinute, g.BoundBytesPerMinute = 0, nil, nil }, "61.2 of 80.0 GiB used, 60.1 by the worker; plateau 58.3, limit 79.5 GiB"},
 		{"hard", func(g *admin.GPU) { g.FullInSeconds, g.SlopeBytesPerMinute, g.Hard, g.Soft = 0, nil, true, true }, "61.2 of 80.0 GiB used, 60.1 by the worker; plateau 58.3, limit 79.5 GiB; FULL in all but name"},
 		{"soft", func(g *admin.GPU) { g.FullInSeconds, g.SlopeBytesPerMinute, g.Soft = 0, nil, true }, "61.2 of 80.0 GiB used, 60.1 by the worker; plateau 58.3, limit 79.5 GiB; most of what it may grow by is used"},
@@ -113,7 +111,7 @@ func TestWordsOfAGPUsMemory(t *testing.T) {
 	if got := deviceWords(&g); !strings.Contains(got, "9 contexts (8 expected)") {
 		t.Errorf("more contexts than there should be: %q", got)
 	}
-	g.UncorrectedECC, g.RowsFailed, g.Recovery = to(uint64(2)), to(true), "drain_reset"
+	g.UncorrectedECC, g.RowsFailed, g.Recovery = new(uint64(2)), new(true), "drain_reset"
 	if got := conditionWords(&g); !strings.HasSuffix(got, "2 uncorrected ECC errors, a bad row of its memory could not be replaced, the driver asks for drain reset") {
 		t.Errorf("a device with faults: %q", got)
 	}
@@ -134,7 +132,7 @@ func TestWhatIsNotReadSaysWhatToDo(t *testing.T) {
 		{admin.GPUReader{State: "reading", Library: "no_driver"}, "not read: no driver is loaded; load it (modprobe nvidia)"},
 		{admin.GPUReader{State: "reading", Library: "not_permitted"}, "not read: the system keeps the devices from us; let the sidecar's user open /dev/nvidia*; a container has to be made anew"},
 		{admin.GPUReader{State: "reading", Library: "wrong_version"}, "not read: the driver was upgraded while it was loaded; reboot the machine"},
-		{admin.GPUReader{State: "reading", Library: "failed", Text: "Unknown Error"}, "not read: the driver's library fails (Unknown Error); it is tried again; nvidia-smi may say more"},
+		{admin.GPUReader{State: "reading", Library: "library_failed", Text: "Unknown Error"}, "not read: the driver's library fails (Unknown Error); it is tried again; nvidia-smi may say more"},
 		{admin.GPUReader{State: "reading"}, "read"},
 		{
 			admin.GPUReader{State: "reading", Library: "reads", Driver: "470.1", CUDA: "11.4", Starts: 3, Lacks: []string{"nvmlDeviceGetMemoryInfo_v2"}},
