@@ -35,6 +35,10 @@ type Past struct {
 	LongestGapMS  int64 `json:"longest_gap_ms"` // between two pieces of an answer
 	Cut           int64 `json:"cut"`
 	Refused       int64 `json:"refused"`
+
+	// Memory is that of the life before, a curve for each of its GPUs. It is told only of one restart that was asked for by its ID: of a
+	// thousand it would be too much.
+	Memory []GPUMemory `json:"memory,omitempty"`
 }
 
 // HistoryQuery says which restarts are asked for.
@@ -122,6 +126,9 @@ func (q HistoryQuery) Pick(all []Past) []Past {
 			break
 		}
 		if (q.ID == 0 || p.ID == q.ID) && !p.Began.Before(q.Since) {
+			if q.ID == 0 {
+				p.Memory = nil
+			}
 			picked = append(picked, p)
 		}
 	}

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,7 +11,7 @@ import (
 )
 
 // This is the one place that knows Prometheus. Everything it shows is one snapshot, taken when it is asked for, so the
-// families of one scrape agree with each other, and nothing is counted twice in this program. The table below is all of
+// families of one scrape agree with each other, and nothing is counted twice in this program. The tables below and in gpu_metrics.go are all of
 // them; docs/metrics.md explains each, and a test sees to that.
 //
 // No label ever holds what a client sent: no request id, no address, no path.
@@ -61,7 +62,10 @@ func yes(b bool) float64 {
 }
 
 // families are all that there are.
-var families = []family{
+var families = slices.Concat(ownFamilies, gpuFamilies)
+
+// ownFamilies are about the sidecar, its streams and the worker's life.
+var ownFamilies = []family{
 	{
 		name: "build_info", help: "Always 1; what runs is in the labels.", kind: prometheus.GaugeValue, labels: []string{"version", "goversion"},
 		samples: func(n *Numbers, out emit) { out(1, n.Version, n.GoVersion) },
@@ -91,6 +95,7 @@ var families = []family{
 	gauge("life", "Number of the worker's current life.", func(n *Numbers) float64 { return float64(n.Life) }),
 	gauge("ready", "1 while a new stream will be answered, now or after a hold.", func(n *Numbers) float64 { return yes(n.Ready) }),
 	gauge("halted", "1 after too many crashes: only a person starts the worker again.", func(n *Numbers) float64 { return yes(n.Halted != "") }),
+	gauge("barred", "1 while no life may be started, whoever asks.", func(n *Numbers) float64 { return yes(n.Barred != "") }),
 	gauge("leaving", "1 while the sidecar is about to end.", func(n *Numbers) float64 { return yes(n.Leaving) }),
 	gauge("frozen", "1 while planned and health restarts are frozen.", func(n *Numbers) float64 { return yes(n.Status.Frozen != nil) }),
 	gauge("drained", "1 while a person holds the gate.", func(n *Numbers) float64 { return yes(n.Status.Drained != nil) }),

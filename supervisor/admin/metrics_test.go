@@ -14,13 +14,39 @@ import (
 	"time"
 )
 
+const (
+	mib = 1 << 20
+	gib = 1 << 30
+)
+
+// fullGPU is a GPU on which a worker serves whose memory grows; all is known of it.
+func fullGPU() GPU {
+	return GPU{
+		Index: 0, UUID: "GPU-a", Name: "NVIDIA H100 80GB HBM3", Mode: "process", TotalBytes: 80 * gib, UsedBytes: 61 * gib, FreeBytes: 18 * gib, ReservedBytes: gib,
+		WorkerBytes: 60 * gib, OthersBytes: gib, BaselineBytes: 512 * mib, NeedBytes: 62 * gib,
+		Stage: "watching", PlateauBytes: 58 * gib, LimitBytes: 79 * gib, AllowanceBytes: 21 * gib,
+		SlopeBytesPerMinute: new(36.0 * mib), BoundBytesPerMinute: new(30.0 * mib), FullInSeconds: 7800, Foreseen: true,
+		Contexts: 9, ContextsExpected: 8, UtilisationPercent: new(87), TemperatureCelsius: new(64), ClockReasons: []string{"sw_power_cap"},
+		UncorrectedECC: new(uint64(2)), RowsPending: new(true), RowsFailed: new(false), Recovery: "none", Xids: map[string]int64{"13": 3, "109": 1},
+		Notes: []string{"Xid 13: a fault of the worker's"},
+		Curve: []CurvePoint{{MinutesAgo: 1, FloorBytes: 60 * gib, HighestBytes: 61 * gib}},
+	}
+}
+
 // someNumbers are numbers with something in each family.
 func someNumbers() (Status, Numbers) {
 	h := Histogram{Bounds: []time.Duration{time.Millisecond, time.Second}, Counts: []int64{3, 2, 1}, Sum: 5 * time.Second}
 	status := Status{
 		Version: "1.2", Since: time.Unix(1e9, 0), Keeper: 7, TakeOvers: 3, Phase: "serving", Life: 4, Ready: true, Mode: "act",
-		Fronts:  []Front{{Listen: "[::]:8000", Connections: 4, Open: 3}},
-		Gate:    Gate{State: "open", InFlight: 5, Held: 6, Queued: 8},
+		Fronts:    []Front{{Listen: "[::]:8000", Connections: 4, Open: 3}},
+		Gate:      Gate{State: "open", InFlight: 5, Held: 6, Queued: 8},
+		GPUReader: &GPUReader{State: ReaderReading, Since: time.Unix(1e9, 0), Version: "1.2", Starts: 2, Library: LibraryReads, Driver: "550.54.15", CUDA: "12.4"},
+		GPUs: []GPU{
+			fullGPU(),
+			{Index: 1, UUID: "GPU-b", Trouble: TroubleLost, Detail: "GPU is lost", TotalBytes: 80 * gib, WorkerBytes: -1, OthersBytes: -1, BaselineBytes: -1, Halted: "the driver has lost it; reboot the machine"},
+		},
+		Barred:  "GPU 1: the driver has lost it",
+		Planned: &Planned{MaxAgeSeconds: 86_400, NextWindow: time.Unix(1e9+60, 0), Latched: []string{"GPU-a"}},
 		Streams: Streams{Open: 9, OldestMS: 1500, Outcomes: map[string]int64{"complete": 100, "cut": 2}, Cuts: map[string]int64{"crash": 2}},
 	}
 	numbers := Numbers{
@@ -88,6 +114,7 @@ func TestAScrapeShowsTheNumbers(t *testing.T) {
 		`autoglm_sidecar_token_gap_seconds_count 6`,
 		`autoglm_sidecar_lane_busy_seconds_total{lane="1"} 2`,
 		`autoglm_sidecar_oldest_stream_age_seconds 1.5`,
+		`autoglm_sidecar_barred 1`,
 	} {
 		if !strings.Contains(body, line+"\n") {
 			t.Errorf("no line %q", line)
@@ -165,7 +192,8 @@ func TestScrapesHaveNoLabelOfAClients(t *testing.T) {
 	for _, f := range families {
 		for _, label := range f.labels {
 			switch label {
-			case "version", "goversion", "kind", "phase", "reason", "result", "outcome", "cause", "code", "direction", "lane", "lost", "why", "front", "verdict", "probe", "found", "became":
+			case "version", "goversion", "kind", "phase", "reason", "result", "outcome", "cause", "code", "direction", "lane", "lost", "why", "front", "verdict", "probe", "found", "became",
+				"gpu", "index", "mode", "stage", "state", "action", "xid", "trouble":
 			default:
 				t.Errorf("%s has the label %s: does it have few values, none of which a client chooses? Then list it here", f.name, label)
 			}

@@ -21,6 +21,7 @@ type Status struct {
 	// follows a life that served.
 	Ready   bool    `json:"ready"`
 	Halted  string  `json:"halted,omitempty"` // why it was given up; only restart goes on from here
+	Barred  string  `json:"barred,omitempty"` // why no life may be started, whoever asks; one that serves goes on
 	Life    int64   `json:"life"`
 	Worker  Worker  `json:"worker"`
 	Gate    Gate    `json:"gate"`
@@ -32,6 +33,10 @@ type Status struct {
 	Frozen       *Frozen          `json:"frozen,omitempty"`  // an operator froze it
 	Drained      *Standing        `json:"drained,omitempty"` // an operator has the gate hold
 	Stopped      *Standing        `json:"stopped,omitempty"` // an operator stopped the worker, or it is on its way there
+	Planned      *Planned         `json:"planned,omitempty"` // nil: there is nothing that could be planned
+
+	GPUReader *GPUReader `json:"gpu_reader,omitempty"` // nil: nothing is to be read
+	GPUs      []GPU      `json:"gpus,omitempty"`       // of the worker, by their index
 
 	Restarts int64 `json:"restarts"` // that ended, since the keeper started
 	// RestartOutcomes counts them by how they ended.

@@ -28,8 +28,9 @@ func newHistory(h config.Host) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "history [ID]",
 		Short: "Say what each restart did, and why it was",
-		Long: `Say what each restart did, and why it was, newest first; with the ID of one, all that is known of it. It is asked of the
-sidecar; where none runs, the ledger in its state directory is read, which needs the right to.
+		Long: `Say what each restart did, and why it was, newest first; with the ID of one, all that is known of it, its
+worker's memory on each GPU in the hour before included. It is asked of the sidecar; where none runs, the ledger in its
+state directory is read, which needs the right to.
 
 ` + exitHelp,
 		Example: `  autoglm-sidecar history --since 24h
@@ -209,6 +210,11 @@ func explain(r admin.Past, now time.Time) string {
 	line("gap", "%s at most between two pieces of an answer", spanMS(r.LongestGapMS))
 	if r.Error != "" && r.Error != r.Why {
 		line("remark", "%s", r.Error)
+	}
+	for _, m := range r.Memory {
+		if graph := memoryGraph(fmt.Sprintf("GPU %d, MiB by the worker, the hour before", m.Index), m.Curve, 0, 0); graph != "" {
+			b.WriteString("\n" + graph)
+		}
 	}
 	return b.String()
 }

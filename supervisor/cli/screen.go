@@ -57,6 +57,9 @@ func screen(s admin.Status, sidecar string, now time.Time, p palette) string {
 		}
 	}
 	line("worker", "%s", workerWords(s, now))
+	if s.Barred != "" && !strings.Contains(text, s.Barred) {
+		line("barred", "no life may be started after this one: %s", s.Barred)
+	}
 	if words := healthWords(s.Health, now); len(words) > 0 {
 		line("health", "%s", strings.Join(words, "\n              "))
 	}
@@ -76,6 +79,20 @@ func screen(s admin.Status, sidecar string, now time.Time, p palette) string {
 	}
 	if s.Drained != nil {
 		line("drained", "by %s for %s; each held stream waits at most %s", s.Drained.By, span(now.Sub(s.Drained.Since)), spanMS(s.Gate.HoldMS))
+	}
+	if s.GPUReader != nil {
+		line("gpus", "%s", readerWords(s.GPUReader, now))
+		if s.GPUReader.Error != "" {
+			line("", "%s; see %s config show", s.GPUReader.Error, program)
+		}
+	}
+	for i := range s.GPUs {
+		line(fmt.Sprintf("gpu %d", s.GPUs[i].Index), "%s", strings.Join(gpuWords(&s.GPUs[i], sidecar), "\n              "))
+	}
+	if s.Planned != nil {
+		if words := plannedWords(&s, now); len(words) > 0 {
+			line("planned", "%s", strings.Join(words, "\n              "))
+		}
 	}
 	line("sidecar", "%s", sidecarWords(s, now))
 	if s.LastError != "" {
@@ -100,6 +117,10 @@ func headline(s admin.Status, sidecar string, now time.Time) (mood, string) {
 	case s.Stopped != nil:
 		return waiting, fmt.Sprintf("being stopped for good by %s: life %d has %s to end, %s. To take that back: %s start %s",
 			s.Stopped.By, s.Life, count(int64(s.Gate.InFlight), "stream"), held, program, sidecar)
+	case s.Barred != "" && (s.Phase == "down" || s.Phase == "halted") && s.Gate.State == "refusing":
+		return broken, "BARRED, no life may be started and all streams are refused: " + s.Barred
+	case s.Barred != "" && (s.Phase == "down" || s.Phase == "halted"):
+		return broken, fmt.Sprintf("BARRED, no life may be started, %s: %s", held, s.Barred)
 	case s.Halted != "":
 		return broken, fmt.Sprintf("GIVEN UP, all streams are refused: %s. When the cause is mended: %s restart %s",
 			s.Halted, program, sidecar)
@@ -109,6 +130,8 @@ func headline(s admin.Status, sidecar string, now time.Time) (mood, string) {
 	case s.State == "frozen" && s.Frozen != nil:
 		return broken, fmt.Sprintf("no worker serves, and the freeze of %s keeps it down for another %s, %s. To start it: %s start %s",
 			s.Frozen.By, span(max(0, s.Frozen.Until.Sub(now))), held, program, sidecar)
+	case s.Phase == "serving" && s.Gate.State == "open" && s.Barred != "":
+		return waiting, fmt.Sprintf("life %d serves, but NONE may be started after it: %s", s.Life, s.Barred)
 	case s.Phase == "serving" && s.Gate.State == "open" && len(s.Health.Warnings) > 0:
 		return waiting, fmt.Sprintf("life %d serves, but %s", s.Life, s.Health.Warnings[0].Title)
 	case s.Phase == "serving" && s.Gate.State == "open":

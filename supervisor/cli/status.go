@@ -11,11 +11,13 @@ import (
 
 func newStatus(h config.Host) *cobra.Command {
 	var t target
+	var memory bool
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Say how a sidecar, its worker and its streams are",
-		Long:  "Say how a sidecar, its worker and its streams are.\n\n" + exitHelp,
-		Args:  cobra.NoArgs,
+		Long: "Say how a sidecar, its worker and its streams are. With --memory, draw what the worker has used of each GPU in the last hour, too.\n\n" +
+			exitHelp,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			client, err := t.find(h)
 			if err != nil {
@@ -28,10 +30,15 @@ func newStatus(h config.Host) *cobra.Command {
 			if t.json {
 				return printJSON(c.OutOrStdout(), s)
 			}
-			_, err = io.WriteString(c.OutOrStdout(), screen(s, t.words(), time.Now(), colours(c.OutOrStdout(), h)))
+			text := screen(s, t.words(), time.Now(), colours(c.OutOrStdout(), h))
+			if memory {
+				text += memoryGraphs(&s)
+			}
+			_, err = io.WriteString(c.OutOrStdout(), text)
 			return err
 		},
 	}
 	t.register(c)
+	c.Flags().BoolVar(&memory, "memory", false, "draw the worker's memory on each GPU, of the last hour")
 	return c
 }

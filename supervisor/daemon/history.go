@@ -19,11 +19,11 @@ func (b backend) History(_ context.Context, q admin.HistoryQuery) ([]admin.Past,
 
 // History reads the ledger in a directory while no sidecar runs.
 func History(dir string, q admin.HistoryQuery) ([]admin.Past, error) {
-	return pick(q, func(n int) ([]supervisor.Restart, error) { return ledger.Read(dir, n) })
+	return pick(q, func(n int) ([]ledger.Entry, error) { return ledger.Read(dir, n) })
 }
 
 // pick reads no more of a ledger than it must.
-func pick(q admin.HistoryQuery, read func(n int) ([]supervisor.Restart, error)) ([]admin.Past, error) {
+func pick(q admin.HistoryQuery, read func(n int) ([]ledger.Entry, error)) ([]admin.Past, error) {
 	n := 0
 	if q.ID == 0 {
 		n = q.Most()
@@ -33,10 +33,24 @@ func pick(q admin.HistoryQuery, read func(n int) ([]supervisor.Restart, error)) 
 		return nil, err
 	}
 	all := make([]admin.Past, len(restarts))
-	for i, r := range restarts {
-		all[i] = past(r)
+	for i, e := range restarts {
+		all[i] = past(e.Restart)
+		all[i].Memory = remembered(e.Memory)
 	}
 	return q.Pick(all), nil
+}
+
+// remembered is the memory of a life in admin's words.
+func remembered(curves []ledger.Curve) (all []admin.GPUMemory) {
+	const mib = 1 << 20
+	for _, c := range curves {
+		m := admin.GPUMemory{Index: c.Index, UUID: c.GPU, Curve: []admin.CurvePoint{}}
+		for _, p := range c.Minutes {
+			m.Curve = append(m.Curve, admin.CurvePoint{MinutesAgo: int(-p.Minute), FloorBytes: p.FloorMiB * mib, HighestBytes: p.HighestMiB * mib})
+		}
+		all = append(all, m)
+	}
+	return all
 }
 
 // past is a restart in admin's words.

@@ -105,7 +105,7 @@ func (b backend) Touched(_ context.Context, id int64) (admin.Touched, error) {
 
 // Touched reads the ledger in a directory while no sidecar runs.
 func Touched(dir string, id int64) (admin.Touched, error) {
-	r, err := find(id, func(n int) ([]supervisor.Restart, error) { return ledger.Read(dir, n) })
+	r, err := find(id, func(n int) ([]ledger.Entry, error) { return ledger.Read(dir, n) })
 	if err != nil {
 		return admin.Touched{}, err
 	}
@@ -113,14 +113,14 @@ func Touched(dir string, id int64) (admin.Touched, error) {
 	return touched(r, kept), err
 }
 
-func find(id int64, read func(n int) ([]supervisor.Restart, error)) (supervisor.Restart, error) {
+func find(id int64, read func(n int) ([]ledger.Entry, error)) (supervisor.Restart, error) {
 	all, err := read(0)
 	if err != nil {
 		return supervisor.Restart{}, err
 	}
-	for _, r := range all {
-		if r.ID == id {
-			return r, nil
+	for _, e := range all {
+		if e.ID == id {
+			return e.Restart, nil
 		}
 	}
 	return supervisor.Restart{}, unknownRestart(id)

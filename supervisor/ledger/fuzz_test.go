@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"testing"
 
-	"autoglm-sidecar/supervisor"
-
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -18,13 +16,19 @@ func seeds(f *testing.F) {
 	f.Helper()
 	var file []byte
 	for id := range int64(3) {
-		line, err := encode(restart(id + 1))
+		line, err := encode(entry(id + 1))
 		if err != nil {
 			f.Fatal(err)
 		}
 		file = append(file, line...)
 	}
 	f.Add(file)
+	line, err := encode(remembered(4))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(append(file, line...))
+	f.Add(line[:len(line)-1])
 	f.Add(file[:len(file)-1])
 	f.Add(append(bytes.Clone(file[:len(file)/2]), make([]byte, 10)...))
 	f.Add([]byte("\n\n{}\n" + `{"sum":"00000000","restart":}` + "\n"))
@@ -40,7 +44,7 @@ func FuzzRecovery(f *testing.F) {
 		if err := os.WriteFile(filepath.Join(dir, currentName), content, 0o640); err != nil {
 			t.Fatal(err)
 		}
-		want := []supervisor.Restart{restart(77)}
+		want := []Entry{entry(77)}
 		lines := bytes.Split(content, []byte("\n"))
 		for i := len(lines) - 2; i >= 0; i-- { // behind the last line end is nothing, or a torn line
 			if r, ok := decode(lines[i]); ok {
@@ -52,7 +56,7 @@ func FuzzRecovery(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		if len(want) > 1 && isSame(want[1], want[0]) {
+		if len(want) > 1 && isSame(want[1].Restart, want[0].Restart) {
 			want = want[1:]
 		}
 		if err := l.Append(restart(77)); err != nil {

@@ -9,13 +9,11 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
-
-	"autoglm-sidecar/supervisor"
 )
 
 // History returns the last n restarts, newest first; all there are if n is 0 or less. Lines that are damaged are left
 // out.
-func (l *Ledger) History(n int) ([]supervisor.Restart, error) {
+func (l *Ledger) History(n int) ([]Entry, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	restarts, err := l.history(n)
@@ -34,11 +32,11 @@ func (l *Ledger) LastID() (int64, error) {
 	return newest[0].ID, nil
 }
 
-func (l *Ledger) history(n int) ([]supervisor.Restart, error) { return read(l.dir, n) }
+func (l *Ledger) history(n int) ([]Entry, error) { return read(l.dir, n) }
 
 // Read is History for those who only look: it changes nothing in the directory, and needs no sidecar. Where there is no ledger
 // the error is fs.ErrNotExist.
-func Read(dir string, n int) ([]supervisor.Restart, error) {
+func Read(dir string, n int) ([]Entry, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, fmt.Errorf("read the ledger: %w", err)
 	}
@@ -49,8 +47,8 @@ func Read(dir string, n int) ([]supervisor.Restart, error) {
 	return restarts, nil
 }
 
-func read(dir string, n int) ([]supervisor.Restart, error) {
-	var restarts []supervisor.Restart
+func read(dir string, n int) ([]Entry, error) {
+	var restarts []Entry
 	var before fs.FileInfo // of the file that was read
 	for _, name := range []string{currentName, olderName} {
 		f, err := os.Open(filepath.Join(dir, name))
@@ -73,13 +71,13 @@ func read(dir string, n int) ([]supervisor.Restart, error) {
 	return restarts, nil
 }
 
-func collect(restarts []supervisor.Restart, f io.ReaderAt, size int64, n int) ([]supervisor.Restart, error) {
+func collect(restarts []Entry, f io.ReaderAt, size int64, n int) ([]Entry, error) {
 	for line, err := range backwards(f, size) {
 		if err != nil {
 			return restarts, err
 		}
-		if r, ok := decode(line); ok {
-			restarts = append(restarts, r)
+		if e, ok := decode(line); ok {
+			restarts = append(restarts, e)
 		}
 		if n > 0 && len(restarts) == n {
 			break

@@ -35,6 +35,10 @@ const maxBytes = 10 << 20
 // Ledger implements supervisor.Journal. Its methods may be called at the same time; no other process writes its files
 // while it holds the lock.
 type Ledger struct {
+	// Memory gives, with a restart that is to be kept, the memory of the life that it replaced: oldest minute first, at most the last
+	// mostMinutes of mostGPUs are kept. It is called by Append, before anything is locked. It is set before the first Append; nil: none is kept.
+	Memory func(from supervisor.Life) []Curve
+
 	dir        string
 	half       int64 // how large one file may grow
 	streamHalf int64 // likewise, of streams
@@ -106,7 +110,7 @@ func (l *Ledger) close() error {
 
 // Append keeps one restart; on return it is on disk. The same restart again changes nothing.
 func (l *Ledger) Append(r supervisor.Restart) error {
-	line, err := encode(r)
+	line, err := encode(l.entry(r))
 	if err != nil {
 		return fmt.Errorf("record restart %d: %w", r.ID, err)
 	}
@@ -216,7 +220,7 @@ func (l *Ledger) adopt(f *os.File) error {
 	l.last = supervisor.Restart{}
 	newest, err := l.history(1)
 	if len(newest) > 0 {
-		l.last = newest[0]
+		l.last = newest[0].Restart
 	}
 	return err
 }

@@ -38,6 +38,9 @@ func restart(id int64) supervisor.Restart {
 	}
 }
 
+// entry is that restart as it is kept, of a life of whose memory nothing was known.
+func entry(id int64) Entry { return Entry{Restart: restart(id)} }
+
 func opened(t *testing.T, dir string) *Ledger {
 	t.Helper()
 	return bounded(t, dir, maxBytes)
@@ -68,9 +71,9 @@ func wantHistory(t *testing.T, l *Ledger, n int, ids ...int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var want []supervisor.Restart
+	var want []Entry
 	for _, id := range ids {
-		want = append(want, restart(id))
+		want = append(want, entry(id))
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("history (-want +got):\n%s", diff)
@@ -113,7 +116,7 @@ func TestWhoOnlyLooksChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := Read(dir, 2) // while a sidecar has it locked
-	if want := []supervisor.Restart{restart(3), restart(2)}; err != nil || !cmp.Equal(want, got) {
+	if want := []Entry{entry(3), entry(2)}; err != nil || !cmp.Equal(want, got) {
 		t.Errorf("it reads %+v, %v; want %+v", got, err, want)
 	}
 	if after, err := os.ReadFile(current); err != nil || !bytes.Equal(before, after) {
@@ -221,7 +224,7 @@ func TestTheNewerHalfStays(t *testing.T) {
 	const bound = 8 << 10
 	dir := t.TempDir()
 	l := bounded(t, dir, bound)
-	line, err := encode(restart(100))
+	line, err := encode(entry(100))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
-
-	"autoglm-sidecar/supervisor"
 )
 
 // A line is {"sum":"1a2b3c4d","restart":{...}} and its end. The sum is the CRC-32C of the value's bytes as they stand
@@ -22,15 +20,18 @@ func beforeValue(key string) string { return `","` + key + `":` }
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // encode returns the restart as one line with its end.
-func encode(r supervisor.Restart) ([]byte, error) { return encodeAs("restart", r) }
+func encode(e Entry) ([]byte, error) { return encodeAs("restart", e) }
 
 // decode reads one line, without its end; false: it is damaged.
-func decode(line []byte) (supervisor.Restart, bool) {
-	var r supervisor.Restart
-	if !decodeAs("restart", line, &r) {
-		return supervisor.Restart{}, false
+func decode(line []byte) (Entry, bool) {
+	var e Entry
+	if !decodeAs("restart", line, &e) {
+		return Entry{}, false
 	}
-	return r, true
+	if len(e.Memory) == 0 {
+		e.Memory = nil // an empty list is no memory either
+	}
+	return e, true
 }
 
 func encodeAs(key string, v any) ([]byte, error) {
