@@ -172,7 +172,16 @@ type Lines[T any] struct{ s *bufio.Scanner }
 func NewLines[T any](r io.Reader) *Lines[T] {
 	s := bufio.NewScanner(r)
 	s.Buffer(nil, MaxLine)
+	s.Split(wholeLines)
 	return &Lines[T]{s}
+}
+
+// wholeLines leaves out what stands behind the last line end: whoever wrote it died over it.
+func wholeLines(data []byte, atEOF bool) (advance int, token []byte, err error) {
+	if advance, token, err = bufio.ScanLines(data, false); advance > 0 || err != nil || !atEOF {
+		return advance, token, err
+	}
+	return len(data), nil, nil
 }
 
 // Next returns the next line; io.EOF after the last. A line that is none of the protocol is an error, after which there is no
