@@ -366,7 +366,9 @@ type Look struct {
 	Processes gpu.Processes
 	Condition gpu.Condition
 	Use       gpu.Use
-	Outlook   gpu.Outlook // the zero one while the life doesn't serve
+	Looked    bool        // at a life's use of it: Use says something
+	Outlook   gpu.Outlook // if Judged
+	Judged    bool        // the life serves, and has been looked at
 	Hard      bool        // its memory is at the limit in all but name
 	Baseline  gpu.Bytes   // used before the life began; -1: not known
 	Need      gpu.Bytes   // of a start; 0: not known
@@ -389,8 +391,9 @@ func (w *Watch) Looks(now time.Duration) []Look {
 			Device: d.Device, Sample: d.sample, Sampled: d.sampled, Processes: d.processes, Condition: d.condition, Use: d.use, Hard: d.hard && w.serves,
 			Baseline: d.baseline, Need: d.needed(w.Need), Contexts: d.contexts, Curve: slices.Clone(d.curve), Notes: d.faults.Notes(), Xids: d.faults.Counts(),
 		}
+		l.Looked = w.life != 0 && d.sampled != 0
 		if d.forecast != nil && w.serves {
-			l.Outlook = d.forecast.Outlook()
+			l.Outlook, l.Judged = d.forecast.Outlook(), true
 		}
 		l.Halt, l.Halted = d.halt(now)
 		l.Explains, l.Explain = d.faults.Explains(now)

@@ -11,6 +11,7 @@ type GPUReader struct {
 	Text    string    `json:"text,omitempty"` // why, where it doesn't read; of the library, its own words
 	Version string    `json:"version,omitempty"`
 	Starts  int       `json:"starts"` // of the program
+	PID     int       `json:"pid"`    // of it; 0: none runs
 
 	Library string   `json:"library,omitempty"` // of Libraries; empty: the reader has not said
 	Driver  string   `json:"driver,omitempty"`  // as in "550.54.15"

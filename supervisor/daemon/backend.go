@@ -86,6 +86,7 @@ func (b backend) snapshot() (admin.Status, supervisor.Status, relay.Stats) {
 	s.Ready = traffic.Gate.State == gate.Open ||
 		b.Run.Ready != config.ReadyServing && traffic.Gate.State == gate.Holding && life.EverServed && !life.Leaving && b.Hold > 0
 	s.Health = b.health()
+	b.showDevices(&s, life)
 	return s, life, traffic
 }
 

@@ -28,6 +28,7 @@ type planner struct {
 	bar     func(string) // nil: the worker is somebody else's to start
 	streams func() int
 	drain   time.Duration
+	windows []timetable.Window
 	log     *slog.Logger
 
 	barred string // run's: what was said last
@@ -46,6 +47,8 @@ type lastLife struct {
 // curve is what a life used of a device in its last hour.
 type curve struct {
 	Device  string
+	Index   int
+	Now     int64 // the minute in which it was given up
 	Minutes []gpu.Minute
 }
 
@@ -64,7 +67,7 @@ func newPlanner(d *daemon) *planner {
 	seed := fnv.New64a()
 	seed.Write([]byte(d.Name))
 	p := &planner{
-		devices: d.devices, life: d.life, streams: func() int { return d.relay.Stats().Gate.InFlight }, drain: d.Drain, log: d.Log,
+		devices: d.devices, life: d.life, streams: func() int { return d.relay.Stats().Gate.InFlight }, drain: d.Drain, windows: d.Windows, log: d.Log,
 	}
 	if s, is := d.life.(*supervisor.Supervisor); is {
 		p.bar = s.Bar
@@ -228,20 +231,10 @@ func (p *planner) noteLast(life int64) {
 	looks := v.watch.Looks(v.time())
 	last := lastLife{Life: life}
 	for _, l := range looks {
-		last.Curves = append(last.Curves, curve{l.UUID, l.Curve})
+		last.Curves = append(last.Curves, curve{l.UUID, l.Index, int64(v.time() / time.Minute), l.Curve})
 	}
 	last.Devices = rules.MadeOf(life, signsOf(looks))
 	p.last, v.stale = last, true
-}
-
-// curves are those of the life that was given up last, if it is this one.
-func (p *planner) curves(life supervisor.Life) []curve {
-	p.devices.mu.Lock()
-	defer p.devices.mu.Unlock()
-	if p.last.Life != int64(life) {
-		return nil
-	}
-	return p.last.Curves
 }
 
 // cleared is a person's word that the worker is to be started: what kept it from its devices is over, they say.

@@ -37,6 +37,7 @@ func (d *daemon) buildLife() error {
 	if err != nil {
 		return err
 	}
+	kept.Memory = func(from supervisor.Life) []ledger.Curve { return d.planner.curves(from) }
 	d.journal = newJournal(kept, d)
 	last, err := kept.LastID()
 	if err != nil { // no reason to leave clients without a worker
