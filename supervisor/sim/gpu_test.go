@@ -137,10 +137,12 @@ func TestMemoryOfLives(t *testing.T) {
 	d.await("1500:") // it gave back its own at once; the second's are held on to
 }
 
-// TestOrphanKeepsMemory: the child has the memory, and goes on having it when the worker is killed.
+// TestOrphanKeepsMemory: the child has the memory, and goes on having it when the worker is killed. Its own end is what counts.
 func TestOrphanKeepsMemory(t *testing.T) {
+	const release = 500 * time.Millisecond
 	state := filepath.Join(t.TempDir(), "gpu")
-	p := started(t, "--gpu-state", state, "--gpu-model", "1500", "--gpu-pid", "child", "--children", "2", "--children-hold", "1h")
+	p := started(t, "--gpu-state", state, "--gpu-model", "1500", "--gpu-pid", "child", "--gpu-release", release.String(),
+		"--children", "2", "--children-hold", "1h")
 	children := p.children()
 	for _, child := range children {
 		t.Cleanup(func() { syscall.Kill(child, syscall.SIGKILL) })
@@ -155,8 +157,10 @@ func TestOrphanKeepsMemory(t *testing.T) {
 		t.Errorf("its name is %q, %v", name, err)
 	}
 	p.kill()
+	time.Sleep(release) // the memory's own time, were it the worker's
 	d.await("1500: %d=1500", pid)
 	syscall.Kill(pid, syscall.SIGKILL)
+	d.await("1500:")
 	d.await("0:")
 }
 
