@@ -19,8 +19,8 @@ func onGPU(ctx context.Context, t *testing.T, settings string, sim ...string) *S
 	file := program(t, shipped)
 	library := program(t, double)
 	return running(ctx, t, SidecarOptions{
-		Program: file, GPU: &GPU{Library: library, Pace: pace, Settings: settings},
-		Run: []string{"--drain", "20s"}, Sim: append([]string{"--start-delay", "500ms", "--tokens-per-second", "50", "--gpu-total", "20480"}, sim...),
+		Program: file, GPU: &GPU{Library: library, MiB: 20480, Pace: pace, Settings: settings},
+		Run: []string{"--drain", "20s"}, Sim: append([]string{"--start-delay", "500ms", "--tokens-per-second", "50"}, sim...),
 	})
 }
 
@@ -40,15 +40,13 @@ func (s *Sidecar) history(ctx context.Context, t *testing.T) []past {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []past
-	for d := json.NewDecoder(strings.NewReader(string(out))); d.More(); {
-		var p past
-		if err := d.Decode(&p); err != nil {
-			t.Fatalf("read history --json: %v\n%s", err, out)
-		}
-		all = append(all, p)
+	var all struct {
+		Restarts []past `json:"restarts"`
 	}
-	return all
+	if err := json.Unmarshal(out, &all); err != nil {
+		t.Fatalf("read history --json: %v\n%s", err, out)
+	}
+	return all.Restarts
 }
 
 // awaitRestart waits until one for that reason is recorded.

@@ -34,6 +34,7 @@ type SidecarOptions struct {
 // GPU is a simulated one for the worker, and how it is watched.
 type GPU struct {
 	Library  string  // the double of NVIDIA's
+	MiB      int     // that it has
 	Pace     float64 // how much faster than the clock memory leaks and is judged
 	Settings string  // further ones of gpu, as in "window: 15m, hold: 1m"
 }
@@ -150,6 +151,11 @@ func (s *Sidecar) start(opts SidecarOptions) (err error) {
 	}
 	sim := opts.Sim
 	if opts.GPU != nil {
+		// It is the machine's and there before any worker; what is on it the simulated worker adds.
+		card := fmt.Appendf(nil, "gpu GPU-51d00b1e-0000-4000-8000-000000000001\ntotal %d\nreserved %d\nend\n", opts.GPU.MiB<<20, 512<<20)
+		if err := os.WriteFile(s.gpuState(), card, 0o600); err != nil {
+			return fmt.Errorf("make a GPU: %w", err)
+		}
 		sim = append([]string{"--gpu-state", s.gpuState(), "--gpu-pace", fmt.Sprint(opts.GPU.Pace)}, sim...)
 	}
 	args := slices.Concat(
