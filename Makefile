@@ -1,6 +1,6 @@
 # make build   the program, bin/autoglm-sidecar, and beside it the one that reads NVML
 # make test    everything that has to hold; sets itself up on a fresh Debian machine
-# make demo    a worker restarted and the sidecar killed under load, in 45 seconds
+# make demo    a worker restarted, a leak foreseen and the sidecar killed under load, in a minute
 # make help    the rest
 
 SHELL := /bin/bash
@@ -58,9 +58,16 @@ lint: ## gofumpt, vet, fix, staticcheck, exhaustive switches
 	@tools/setup.sh go gcc
 	@tools/lint.sh
 
+# A stand-in for NVIDIA's library, for those who have no GPU: it says what a file says.
+DOUBLE := bin/double/libnvidia-ml.so.1
+$(DOUBLE): gpu/nvml/double/library/libnvidia-ml.c
+	@tools/setup.sh go gcc
+	@mkdir -p $(@D)
+	$${CC:-gcc} -shared -fPIC -O1 -Wall -pthread -Wl,-soname,$(@F) -I"$$($(GO) list -m -f '{{.Dir}}' github.com/NVIDIA/go-nvml)/pkg/nvml" -o $@ $<
+
 .PHONY: demo
-demo: $(BIN) ## a worker restarted and the sidecar killed under load
-	@$(BIN) demo
+demo: build $(DOUBLE) ## a worker restarted, a leak foreseen and the sidecar killed under load
+	@$(BIN) demo --gpu-library $(abspath $(DOUBLE))
 
 KILLS ?= 50
 STREAMS ?= 256

@@ -24,50 +24,6 @@ func onGPU(ctx context.Context, t *testing.T, settings string, sim ...string) *S
 	})
 }
 
-// past is a restart as `history --json` has it.
-type past struct {
-	ID      int64  `json:"id"`
-	Reason  string `json:"reason"`
-	Why     string `json:"why"`
-	Outcome string `json:"outcome"`
-	Cut     int64  `json:"cut"`
-	Refused int64  `json:"refused"`
-}
-
-func (s *Sidecar) history(ctx context.Context, t *testing.T) []past {
-	t.Helper()
-	out, err := s.Command(ctx, "history", "--json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all struct {
-		Restarts []past `json:"restarts"`
-	}
-	if err := json.Unmarshal(out, &all); err != nil {
-		t.Fatalf("read history --json: %v\n%s", err, out)
-	}
-	return all.Restarts
-}
-
-// awaitRestart waits until one for that reason is recorded.
-func (s *Sidecar) awaitRestart(ctx context.Context, t *testing.T, reason string) past {
-	t.Helper()
-	var found past
-	err := poll(ctx, 200*time.Millisecond, func() (bool, error) {
-		for _, p := range s.history(ctx, t) {
-			if p.Reason == reason {
-				found = p
-				return true, nil
-			}
-		}
-		return false, s.gone()
-	})
-	if err != nil {
-		t.Fatalf("wait for a restart with the reason %s: %v\n%s", reason, err, s.LastLines())
-	}
-	return found
-}
-
 // TestEndToEndLeak: a worker leaks under load. That is foreseen, over two deaths of the runner, and it is replaced before its memory is
 // full; not a stream is cut, and nobody starts before the memory is back.
 func TestEndToEndLeak(t *testing.T) {
@@ -77,7 +33,7 @@ func TestEndToEndLeak(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var leak past
+	var leak Past
 	counts := underLoad(ctx, t, side, 64, func(load *Load) {
 		for range 2 {
 			time.Sleep(4 * time.Second) // of a history that has to be remembered
@@ -92,7 +48,9 @@ func TestEndToEndLeak(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		leak = side.awaitRestart(ctx, t, "memory_forecast")
+		if leak, err = side.AwaitRestart(ctx, "memory_forecast"); err != nil {
+			t.Fatal(err)
+		}
 	})
 	last, err := side.Status(ctx)
 	if err != nil {
@@ -157,7 +115,7 @@ func TestEndToEndReaderDies(t *testing.T) {
 // TestEndToEndEngineOutlivesItsParent, with the memory: it is cleaned up before the next start.
 func TestEndToEndEngineOutlivesItsParent(t *testing.T) {
 	ctx := within(t, 2*time.Minute)
-	side := onGPU(ctx, t, "", "--children", "1", "--children-setsid", "--children-hold", "10m", "--gpu-pid", "child", "--gpu-release", "1s")
+	side := onGPU(ctx, t, "", "--children", "1", "--children-setsid", "--children-hold", "8s", "--gpu-pid", "child", "--gpu-release", "1s")
 	before, err := side.Status(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -166,7 +124,10 @@ func TestEndToEndEngineOutlivesItsParent(t *testing.T) {
 	if err := Kill.Strike(before.Worker.PID); err != nil {
 		t.Fatal(err)
 	}
-	crash := side.awaitRestart(ctx, t, "crashed")
+	crash, err := side.AwaitRestart(ctx, "crashed")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if crash.Outcome != "done" {
 		t.Errorf("after the crash: %+v", crash)
 	}

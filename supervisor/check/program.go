@@ -192,7 +192,9 @@ func (s *Sidecar) settings(opts SidecarOptions) (flags []string, err error) {
 		flags = []string{"--listen", s.Address}
 	}
 	if opts.GPU != nil {
-		file = fmt.Appendf(file, "gpu: {library: %q", opts.GPU.Library)
+		// The reader stands beside the program. After an upgrade that may be another file in another place.
+		reader := filepath.Join(filepath.Dir(opts.Program), "autoglm-sidecar-nvml")
+		file = fmt.Appendf(file, "gpu: {reader: %q, library: %q", reader, opts.GPU.Library)
 		if opts.GPU.Settings != "" {
 			file = append(file, ", "+opts.GPU.Settings...)
 		}

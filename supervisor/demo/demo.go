@@ -1,7 +1,7 @@
 // Package demo is the demonstration: it starts this program's own file as a sidecar with a simulated worker, lets 200
 // clients stream from it over loopback, and then does what a bad day would: restarts the worker under load, asks again
-// while that is under way, kills the sidecar's runner with -9, kills it in the middle of a restart, and kills the worker
-// while nobody uses it. The clients compare each byte and never retry; only what they counted is reported.
+// while that is under way, kills the sidecar's runner with -9, kills it in the middle of a restart, lets the worker leak
+// GPU memory (of a GPU that isn't there), and kills the worker while nobody uses it. The clients compare each byte and never retry; only what they counted is reported.
 package demo
 
 import (
@@ -19,8 +19,9 @@ import (
 
 // Options are the demonstration's size and output.
 type Options struct {
-	Clients int  // of all kinds; nine of ten read event streams
-	JSON    bool // print nothing but the Result, as JSON
+	Clients int    // of all kinds; nine of ten read event streams
+	JSON    bool   // print nothing but the Result, as JSON
+	Library string // the double of NVIDIA's library; empty: no GPU is shown
 }
 
 // DefaultOptions are 200 clients and output for people.
@@ -29,6 +30,7 @@ func DefaultOptions() Options { return Options{Clients: 200} }
 // RegisterFlags adds the flags of `demo`.
 func RegisterFlags(flags *pflag.FlagSet, o *Options) {
 	flags.IntVar(&o.Clients, "clients", o.Clients, "clients that ask all the time; 200 is what the pass mark is for")
+	flags.StringVar(&o.Library, "gpu-library", o.Library, "a double of NVIDIA's library, as make demo builds it: shows a leak of GPU memory, too")
 	flags.BoolVar(&o.JSON, "json", o.JSON, "print the result as JSON and nothing else")
 }
 

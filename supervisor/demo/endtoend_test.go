@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"autoglm-sidecar/gpu/nvml/double"
 )
 
 // build makes the program as the Makefile does, or without its entry point.
@@ -26,9 +28,25 @@ func build(t *testing.T, flags ...string) string {
 	return file
 }
 
+// withReader builds the program that reads NVML beside ours, and the double that it reads.
+func withReader(t *testing.T, dir string) (library string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-extldflags=-Wl,-z,lazy", "-o", filepath.Join(dir, "autoglm-sidecar-nvml"), "autoglm-sidecar/gpu/nvml")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	library, err := double.Build(dir, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return library
+}
+
 func TestEndToEndDemo(t *testing.T) {
 	file := build(t, "-ldflags", "-E autoglm-sidecar/sockets/keeper.Entry")
-	cmd := exec.CommandContext(t.Context(), file, "demo", "--json")
+	library := withReader(t, filepath.Dir(file))
+	cmd := exec.CommandContext(t.Context(), file, "demo", "--json", "--gpu-library", library)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -40,15 +58,15 @@ func TestEndToEndDemo(t *testing.T) {
 		t.Fatalf("demo --json: %v\n%s", err, out)
 	}
 	t.Log(r.line())
-	if !r.Passed || r.Streams != r.Completed || r.Restarts != 4 || r.SidecarKills != 2 || r.Upgrades != 1 || len(r.Steps) != 8 {
-		t.Errorf("want all answers whole, 4 restarts, 2 kills, 1 upgrade, 8 steps; got %+v", r)
+	if !r.Passed || r.Streams != r.Completed || r.Restarts != 5 || r.SidecarKills != 2 || r.Upgrades != 1 || r.Leaks != 1 || len(r.Steps) != 9 {
+		t.Errorf("want all answers whole, 5 restarts, one of them for a leak, 2 kills, 1 upgrade, 9 steps; got %+v", r)
 	}
-	for _, s := range r.Steps[1:7] {
+	for _, s := range r.Steps[1:8] {
 		if s.Open < 150 {
 			t.Errorf("%s: %d streams of 5 s or more were open, wanted 150", s.Name, s.Open)
 		}
 	}
-	if last := r.Steps[7]; last.Held < 150 {
+	if last := r.Steps[8]; last.Held < 150 {
 		t.Errorf("%s: %d streams were held, wanted 150", last.Name, last.Held)
 	}
 }

@@ -37,6 +37,7 @@ type Result struct {
 	Restarts     int      `json:"restarts"`
 	SidecarKills int      `json:"sidecar_kills"`
 	Upgrades     int      `json:"upgrades"`
+	Leaks        int      `json:"leaks"` // foreseen
 	LongestHold  int64    `json:"longest_hold_ms"`
 	LongestGap   int64    `json:"longest_token_gap_ms"`
 	TookMS       int64    `json:"took_ms"`
@@ -83,8 +84,8 @@ func (r *Result) failure() error {
 
 // line is the one for machines that read lines.
 func (r *Result) line() string {
-	return fmt.Sprintf("RESULT streams=%d completed=%d cut=%d held=%d refused=%d restarts=%d sidecar_kills=%d upgrades=%d longest_hold_ms=%d longest_token_gap_ms=%d",
-		r.Streams, r.Completed, r.Cut, r.Held, r.Refused, r.Restarts, r.SidecarKills, r.Upgrades, r.LongestHold, r.LongestGap)
+	return fmt.Sprintf("RESULT streams=%d completed=%d cut=%d held=%d refused=%d restarts=%d sidecar_kills=%d upgrades=%d leaks=%d longest_hold_ms=%d longest_token_gap_ms=%d",
+		r.Streams, r.Completed, r.Cut, r.Held, r.Refused, r.Restarts, r.SidecarKills, r.Upgrades, r.Leaks, r.LongestHold, r.LongestGap)
 }
 
 func (r *Result) writeJSON(w io.Writer) error {

@@ -16,6 +16,8 @@ type scenario struct {
 	side   *check.Sidecar
 	load   *check.Load
 	need   int // long streams that must be open when something is done
+	gpu    bool
+	graph  string // of the memory that leaked
 	result Result
 }
 
@@ -30,12 +32,13 @@ func perform(ctx context.Context, o Options, program string, show *screen) (*Res
 	defer cancel()
 	side, err := check.StartSidecar(within, check.SidecarOptions{
 		Program: program,
-		Sim:     []string{"--start-delay", startDelay.String(), "--tokens-per-second", fmt.Sprint(tokenRate)},
+		Sim:     []string{"--start-delay", startDelay.String(), "--tokens-per-second", fmt.Sprint(tokenRate), "--gpu-release", release.String()},
+		GPU:     simulatedGPU(o.Library),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start: %w", err)
 	}
-	s := &scenario{show: show, side: side, need: int(longStreams * float64(o.Clients))}
+	s := &scenario{show: show, side: side, need: int(longStreams * float64(o.Clients)), gpu: o.Library != ""}
 	err = s.run(ctx, o, began)
 	show.begin("stopping", nil)
 	if stopped := side.Stop(context.WithoutCancel(ctx)); err != nil || stopped != nil {
@@ -84,6 +87,8 @@ func crowd(o Options, address string) check.LoadOptions {
 	}
 }
 
+const leakStep = "leak of GPU memory"
+
 func (s *scenario) steps(ctx context.Context) error {
 	for _, step := range []struct {
 		name string
@@ -95,8 +100,12 @@ func (s *scenario) steps(ctx context.Context) error {
 		{"kill -9 during a restart", s.killInRestart},
 		{"upgrade in place", s.upgrade},
 		{"drain and open by hand", s.drain},
+		{leakStep, s.foresee},
 		{"worker killed while idle", s.killIdleWorker},
 	} {
+		if step.name == leakStep && !s.gpu {
+			continue
+		}
 		s.show.begin(step.name, s.live)
 		if err := s.take(ctx, step.name, step.do); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
@@ -131,6 +140,10 @@ func (s *scenario) done(step Step, began time.Time) {
 	step.TookMS = time.Since(began).Milliseconds()
 	s.result.Steps = append(s.result.Steps, step)
 	s.show.step(step)
+	if s.graph != "" {
+		s.show.say("\n%s", s.graph)
+		s.graph = ""
+	}
 }
 
 // restart is an operator's.
