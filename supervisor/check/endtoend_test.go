@@ -151,6 +151,9 @@ func TestEndToEndCrashGate(t *testing.T) {
 		{"kill, unix front, unix worker", shipped, true, func(o *GateOptions) {
 			o.Sidecar.UnixFront, o.Deaths, o.During, o.Streams = true, max(6, kills/5), 2, streams/2
 		}},
+		{"kill, tcp worker, with a GPU", shipped, false, func(o *GateOptions) {
+			o.Deaths, o.During, o.Sidecar.GPU = max(10, kills/5), 5, &GPU{Library: program(t, double), MiB: 20480, Pace: pace}
+		}},
 		{"panic", shipped, false, func(o *GateOptions) { o.Death, o.Deaths, o.During = Panic, max(10, kills/5), 5 }},
 		{"freeze", shipped, true, func(o *GateOptions) {
 			o.Death, o.Deaths, o.During, o.EveryNext, o.Streams, o.Upgrades, o.Drains = Freeze, max(3, kills/20), 1, 0, 64, 1, 0

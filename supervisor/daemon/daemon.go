@@ -252,7 +252,9 @@ func (d *daemon) serve(ctx context.Context) error {
 		watchers.Go(func() { d.journal.watch(eyes) })
 	}
 	watchers.Go(func() { d.devices.run(eyes) })
-	d.devices.await(eyes) // the first life starts onto what is known
+	if d.life.Status().State == supervisor.Down { // nobody serves yet: the first life starts onto what is known
+		d.devices.await(lives)
+	}
 	watchers.Go(func() { d.planner.run(eyes) })
 	watchers.Go(func() { d.pulse.run(eyes) })
 
