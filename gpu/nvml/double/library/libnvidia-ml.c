@@ -210,10 +210,12 @@ static nvmlReturn_t enter(void) {
 	pthread_mutex_lock(&mu);
 	look();
 	delay = now.delay;
-	pthread_mutex_unlock(&mu);
-	pause_ms(delay);
-	pthread_mutex_lock(&mu);
-	look();
+	if (delay > 0) {
+		pthread_mutex_unlock(&mu);
+		pause_ms(delay);
+		pthread_mutex_lock(&mu);
+		look();
+	}
 	return initialised ? NVML_SUCCESS : NVML_ERROR_UNINITIALIZED;
 }
 
@@ -481,7 +483,7 @@ nvmlReturn_t nvmlDeviceRegisterEvents(nvmlDevice_t d, unsigned long long types, 
 
 nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, nvmlEventData_t *data, unsigned timeout) {
 	struct listeners *l = (struct listeners *)set.handle;
-	for (unsigned waited = 0;; waited += 10) {
+	for (unsigned waited = 0;; waited += 50) {
 		nvmlReturn_t r = enter();
 		for (int g = 0; r == NVML_SUCCESS && g < l->gpus; g++) {
 			const struct node *n = named(l->uuid[g]);
@@ -502,7 +504,7 @@ nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, nvmlEventData_t *data, unsi
 		}
 		if (leave(r) != NVML_SUCCESS || waited >= timeout)
 			return r == NVML_SUCCESS ? NVML_ERROR_TIMEOUT : r;
-		pause_ms(10);
+		pause_ms(50);
 	}
 }
 
