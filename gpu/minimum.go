@@ -21,7 +21,9 @@ func (m Minimum) Check(s System) error {
 	}
 	var errs []error
 	if want, err := numbers(m.Driver); err == nil {
-		if has, err := numbers(s.Driver); err == nil && older(has, want) {
+		// A vendor's or a distribution's addition, as in 550.54.15-1, doesn't make it older.
+		version := strings.TrimRight(s.Driver[:len(s.Driver)-len(strings.TrimLeft(s.Driver, "0123456789."))], ".")
+		if has, err := numbers(version); err == nil && older(has, want) {
 			errs = append(errs, fmt.Errorf("driver %s is older than the configured minimum %s: upgrade it, or lower gpu.minimum_driver",
 				s.Driver, m.Driver))
 		}

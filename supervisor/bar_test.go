@@ -152,3 +152,19 @@ func TestHasteShortensADrain(t *testing.T) {
 	s.due().then(Draining, "hold")
 	s.when(Event{Kind: EventHeld, Barrier: s.m.Barrier, InFlight: 3}).then(Cutting, "cut{deadline}")
 }
+
+func TestWhatIsKnownAtTheBeginningBarsTheFirstLife(t *testing.T) {
+	within(t, func(t *testing.T, h *host) {
+		s := h.run(func(o *Options) { o.Barred = func() string { return noReset } })
+		h.pass(time.Second)
+		if status := s.Status(); status.State != Halted || status.Halted != noReset || len(h.lives) != 0 {
+			t.Errorf("%v: %q, %d lives", status.State, status.Halted, len(h.lives))
+		}
+		s.Bar("")
+		h.pass(time.Second)
+		if status := s.Status(); status.State != Serving || status.Life != 1 {
+			t.Errorf("lifted: %v, life %d", status.State, status.Life)
+		}
+		h.end(s)
+	})
+}

@@ -11,7 +11,7 @@ type EventKind uint8
 
 // Wishes, and what else means the same in every state. They name no life: Event.Life is 0.
 const (
-	EventBoot      EventKind = iota // a runner begins, with a new machine or the one from the record; comes first and once
+	EventBoot      EventKind = iota // a runner begins, with a new machine or the one from the record; comes once, and first but for EventBar
 	EventRestart                    // By, Reason, Why, Now, Hasty, Ask
 	EventStop                       // a person wants it stopped: By, Now, Ask
 	EventStart                      // a person wants it started: Ask

@@ -13,7 +13,7 @@ import (
 	"autoglm-sidecar/health"
 )
 
-// Options are what a Supervisor is made of. All are needed but Reclaimer, Restarts, Orphan and Watch.
+// Options are what a Supervisor is made of. All are needed but Reclaimer, Restarts, Orphan, Barred and Watch.
 type Options struct {
 	Gate   Gate
 	Driver Driver
@@ -32,6 +32,8 @@ type Options struct {
 	Restarts int64 // the last ID in the journal: a new machine's restarts are numbered from the next
 	// Orphan says what an earlier sidecar left, which a machine without a record begins with; nil: nothing.
 	Orphan func() (Orphan, error)
+	// Barred says why no life may be started, as it is known when Run begins; nil or empty: nothing is known that forbids it.
+	Barred func() string
 	Watch  []func(Change) // called for each change, in order, on a goroutine that may be kept waiting
 }
 
@@ -122,6 +124,11 @@ func (s *Supervisor) Run(ctx context.Context) error {
 
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	if s.options.Barred != nil {
+		if why := s.options.Barred(); why != "" {
+			s.handle(letter{Event: Event{Kind: EventBar, Why: why}})
+		}
+	}
 	s.handle(letter{Event: Event{Kind: EventBoot}})
 	for !s.finished {
 		s.arm(timer)

@@ -211,6 +211,7 @@ func (s *Sidecar) gpuView(ctx context.Context, t *testing.T) (view struct {
 	Reader struct {
 		State string `json:"state"`
 		PID   int    `json:"pid"`
+		Error string `json:"error"`
 	} `json:"gpu_reader"`
 	GPUs []gpuStatus `json:"gpus"`
 }) {
@@ -248,4 +249,31 @@ func (s *Sidecar) reader(ctx context.Context, t *testing.T) int {
 		t.Fatal(fmt.Errorf("there is no reader:\n%s", s.LastLines()))
 	}
 	return pid
+}
+
+// TestEndToEndOldDriver: a worker that needs a newer driver isn't started, and both versions are told.
+func TestEndToEndOldDriver(t *testing.T) {
+	file, library := program(t, shipped), program(t, double)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+	defer cancel()
+	_, err := StartSidecar(ctx, SidecarOptions{
+		Program: file, GPU: &GPU{Library: library, MiB: 20480, Pace: pace, Settings: `minimum_driver: "560.35"`},
+	})
+	if err == nil || !strings.Contains(err.Error(), "driver 550.54.15-double is older than the configured minimum 560.35") ||
+		strings.Contains(err.Error(), "application startup complete") {
+		t.Errorf("with a driver that is too old: %v", err)
+	}
+}
+
+// TestEndToEndUnknownDevice: it is refused with those that there are, and the worker is served all the same.
+func TestEndToEndUnknownDevice(t *testing.T) {
+	ctx := within(t, time.Minute)
+	side := onGPU(ctx, t, "devices: [GPU-aaaa]")
+	err := poll(ctx, 100*time.Millisecond, func() (bool, error) {
+		said := side.gpuView(ctx, t).Reader.Error
+		return strings.Contains(said, "GPU-aaaa") && strings.Contains(said, "GPU-51d00b1e"), nil
+	})
+	if err != nil {
+		t.Errorf("it says: %q", side.gpuView(ctx, t).Reader.Error)
+	}
 }

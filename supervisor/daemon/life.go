@@ -48,7 +48,7 @@ func (d *daemon) buildLife() error {
 	limits.HastyDrain = min(limits.HastyDrain, limits.Drain)
 	s, err := supervisor.New(supervisor.Options{
 		Gate: d.gateway, Driver: deviceDriver{driver, d.devices}, Reclaimer: reclaimer{d.devices}, Record: d.arena.Machine(), Clock: monotonic, Traffic: d.traffic, Journal: d.journal,
-		Limits: limits, Seed: rand.Uint64(), Observe: d.Mode == config.Observe, Log: d.Log, Restarts: last, Orphan: driver.Orphan,
+		Limits: limits, Seed: rand.Uint64(), Observe: d.Mode == config.Observe, Log: d.Log, Restarts: last, Orphan: driver.Orphan, Barred: d.devices.bar,
 		Watch: []func(supervisor.Change){func(c supervisor.Change) { d.planner.changed(c) }, d.restartEnded, supervisor.LogChanges(d.Log)},
 	})
 	if err != nil {
