@@ -15,7 +15,9 @@ func TestLinesGoThrough(t *testing.T) {
 		{Sample: &Sample{Device: "GPU-1", Used: GiB, Temperature: new(41)}},
 		{Processes: &Processes{Device: "GPU-1", Processes: []Process{{PID: 7, Bytes: -1}}}},
 		{Condition: &Condition{Device: "GPU-1", Recovery: new(RecoverReset), RowsPending: new(true)}},
-		{Event: &Event{Device: "GPU-1", Xid: 79}}, {Done: 3}, {Alive: true},
+		{Event: &Event{Device: "GPU-1", Xid: 79}},
+		{Done: 3},
+		{Alive: true},
 	}
 	var b bytes.Buffer
 	for _, l := range lines {

@@ -214,7 +214,8 @@ func (s *Sidecar) gpuView(ctx context.Context, t *testing.T) (view struct {
 		Error string `json:"error"`
 	} `json:"gpu_reader"`
 	GPUs []gpuStatus `json:"gpus"`
-}) {
+},
+) {
 	t.Helper()
 	out, err := s.Command(ctx, "status", "--json")
 	if err == nil {
