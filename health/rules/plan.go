@@ -43,6 +43,7 @@ type PlanRules struct {
 	Seed     uint64              // of Jitter: this worker's own, and always the same
 	Horizon  time.Duration       // within it at most one restart is made for a forecast
 	Forecast Forecast
+	Pace     float64 // how much faster than the clock Moment.Now goes by, in tests; 0: as fast
 }
 
 // Moment is how things are when the plan is looked at.
@@ -200,7 +201,7 @@ func (p *Plan) want(r health.Reason) *Want {
 
 // Look says whether a restart is to be asked for now. It is meant to be called each second.
 func (p *Plan) Look(m Moment) Wish {
-	took := min(m.Now-p.looked, longestLook)
+	took := min(m.Now-p.looked, time.Duration(max(1, p.Pace)*float64(longestLook)))
 	p.looked = m.Now
 	if m.Age <= 0 {
 		return Wish{}

@@ -278,3 +278,23 @@ func TestEndToEndUnknownDevice(t *testing.T) {
 		t.Errorf("it says: %q", side.gpuView(ctx, t).Reader.Error)
 	}
 }
+
+// TestEndToEndAge: a life that is as old as it may be is replaced as soon as it is quiet; nothing presses.
+func TestEndToEndAge(t *testing.T) {
+	ctx := within(t, time.Minute)
+	side := running(ctx, t, SidecarOptions{
+		Program: program(t, shipped), GPU: &GPU{Library: program(t, double), MiB: 20480, Pace: pace},
+		Run: []string{"--max-age", "20m"}, Sim: []string{"--tokens-per-second", "50"},
+	})
+	counts := underLoad(ctx, t, side, 32, func(*Load) { time.Sleep(8 * time.Second) }) // twice its time
+	if past, err := side.History(ctx); err != nil || counts.Bad() > 0 {
+		t.Errorf("under load: %v, %v; %s", past, err, counts)
+	}
+	aged, err := side.AwaitRestart(ctx, "age")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if aged.Outcome != "done" || aged.Cut != 0 || !strings.HasPrefix(aged.Why, "it has served for ") || !strings.HasSuffix(aged.Why, "no stream is open") {
+		t.Errorf("%+v", aged)
+	}
+}

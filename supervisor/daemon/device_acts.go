@@ -75,6 +75,7 @@ func newPlanner(d *daemon) *planner {
 	p.last = d.devices.restored.Last
 	p.plan = rules.NewPlan(rules.PlanRules{
 		Times: times, MaxAge: d.MaxAge, Jitter: d.MaxAgeJitter, Seed: seed.Sum64(), Horizon: d.GPU.Horizon, Forecast: forecasts[d.GPU.Forecast],
+		Pace: d.devices.pace,
 	}, d.devices.restored.Plan)
 	return p
 }
