@@ -332,7 +332,7 @@ func TestNamesOfGPUsInStatusJSON(t *testing.T) {
 		fields map[string]any
 		want   string
 	}{
-		{all.GPUReader, "cuda driver library since starts state version"},
+		{all.GPUReader, "cuda driver library pid since starts state version"},
 		{all.Planned, "latched max_age_seconds next_window window_open"},
 		{all.GPUs[0], "allowance_bytes baseline_bytes bound_bytes_per_minute clock_reasons contexts contexts_expected curve foreseen free_bytes full_in_seconds " +
 			"hard index limit_bytes mode name need_bytes notes others_bytes plateau_bytes recovery reserved_bytes rows_failed rows_pending " +

@@ -77,8 +77,8 @@ const (
 const (
 	FaultIgnore  = "ignore"
 	FaultNote    = "note"    // told, and nothing is done
-	FaultRestart = "restart" // the worker is restarted
-	FaultHalt    = "halt"    // the worker is stopped and not started again
+	FaultRestart = "restart" // a restart is the remedy: it explains a failure of the worker, and restarts nobody by itself
+	FaultHalt    = "halt"    // no worker is started any more; one that lives goes on
 )
 
 // Words of the settings.
