@@ -1,7 +1,7 @@
 package supervisor
 
 // A bar: what keeps the worker from being started, whatever people and judges want, as a GPU that needs a reset. A life that
-// serves is left alone: it may be the last for a while.
+// serves is left alone as long as it is well: it may be the last for a while. One that is sick or hangs is ended, and then nobody serves.
 
 // bar sets one up, replaces it or takes it down.
 func bar(t *turn) {

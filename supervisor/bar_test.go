@@ -16,7 +16,7 @@ func barred(why string) Event { return Event{Kind: EventBar, Why: why} }
 func TestABarLeavesALifeThatServesAlone(t *testing.T) {
 	s := newStory(t).serves()
 	s.when(barred(noReset)).then(Serving, "")
-	for _, reason := range []health.Reason{health.Operator, health.Config, health.MemoryForecast, health.Age} {
+	for _, reason := range []health.Reason{health.Operator, health.Config, health.MemoryForecast, health.MemoryLimit, health.Age} {
 		s.when(Event{Kind: EventRestart, Reason: reason}).then(Serving, "answer{refused}")
 	}
 	s.exited(1).then(Reclaiming, "mark hold cut{crash} kill reclaim")

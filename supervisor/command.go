@@ -45,7 +45,7 @@ func (t *turn) refusal() string {
 		return byLeaving
 	case t.e.Of != 0 && t.e.Of != t.m.Life:
 		return fmt.Sprintf("life %d is not the current one any more", t.e.Of)
-	case t.m.Barred != "" && !t.e.Reason.MayCut(): // a worker that is well is better than none
+	case t.m.Barred != "" && !fails(t.e.Reason):
 		return t.m.Barred
 	case t.e.Reason.ByHand():
 		return ""
@@ -56,6 +56,16 @@ func (t *turn) refusal() string {
 	default:
 		return ""
 	}
+}
+
+// fails says that a life is to be replaced because it is of no use to anybody any more. Under a bar any other is better than none.
+func fails(r health.Reason) bool {
+	switch r {
+	case health.Unhealthy, health.Hung, health.GPUFault:
+		return true
+	case health.NoReason, health.Operator, health.Config, health.MemoryForecast, health.MemoryLimit, health.Crashed, health.Age:
+	}
+	return false
 }
 
 func (t *turn) refuse(why string) { t.effect(Effect{Kind: EffectAnswer, Ask: t.e.Ask, Why: why}) }

@@ -153,7 +153,7 @@ type Machine struct {
 	Occupied bool    // the life was given up though something of it may be alive: nothing is started beside it
 	GivenUp  State   // with Occupied: as what the life is looked for when a person says so
 	Unfree   bool    // the machine gave up waiting for the memory of the last life: nothing is started onto it
-	Barred   string  // why no life may be started, as where a GPU needs a reset; empty: one may
+	Barred   string  // why no life may be started, as where a GPU needs a reset (bar.go); empty: one may
 	ByBar    bool    // Halted for no other reason
 
 	// In Finding: the state that the record notes, to be taken up again, and its deadline.

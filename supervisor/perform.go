@@ -65,6 +65,8 @@ func (s *Supervisor) answer(effects []Effect) {
 		case e.Why == "":
 		case e.Why == byLeaving:
 			a = answer{err: ErrLeaving}
+		case e.Why == s.m.Barred:
+			a = answer{err: fmt.Errorf("%w: %s", ErrBarred, e.Why)}
 		default:
 			a = answer{err: Refusal(e.Why)}
 		}

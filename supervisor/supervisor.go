@@ -242,13 +242,17 @@ var (
 	ErrUnknownRestart = errors.New("no such restart")
 )
 
+// ErrBarred is the error, wrapped, of a life that may not be started: it says why.
+var ErrBarred = errors.New("barred")
+
 // Refusal is the error of a restart that is not to be; its text says why.
 type Refusal string
 
 func (r Refusal) Error() string { return string(r) }
 
 // Restart asks for a new life and returns as soon as the restart has begun, or was joined if one was under way. The error may be
-// ErrLeaving, a Refusal, or, wrapped or not, ErrObserving or ErrFrozen: it was decided on and is withheld, and counted as such.
+// ErrLeaving, a Refusal, ErrBarred, or, wrapped or not, ErrObserving or
+// ErrFrozen: it was decided on and is withheld, and counted as such.
 func (s *Supervisor) Restart(ctx context.Context, o RestartOptions) (Asked, error) {
 	return s.ask(ctx, Event{Kind: EventRestart, Reason: o.Reason, By: o.By, Why: oneLine(o.Why), Now: o.Now, Hasty: o.Hasty, Of: o.Life})
 }

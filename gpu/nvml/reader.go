@@ -364,6 +364,7 @@ func (r *reader) hear(h heard, now time.Time) {
 			r.say(gpu.Line{Event: e})
 		}
 	})
+	r.condition.next = now // an Xid may have changed what the driver wants done: who hears of it needs to know
 }
 
 // tell says something to each who watches a GPU or an instance of it.

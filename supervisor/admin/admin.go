@@ -54,6 +54,7 @@ const (
 	NoDriver         = "no_driver"       // the worker is somebody else's to restart
 	Leaving          = "leaving"         // the sidecar itself is about to go
 	FrozenNow        = "frozen"          // an operator froze it: that one's name, reason and time are in the message
+	BarredNow        = "barred"          // no life may be started: why, and what to do, is in the message
 	UnknownRestart   = "unknown_restart" // no such id
 	NotPermitted     = "not_permitted"   // the peer of the socket may look and not act
 	BadRequest       = "bad_request"     // the request itself is wrong

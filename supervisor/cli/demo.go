@@ -15,7 +15,7 @@ func newDemo() *cobra.Command {
 		Use:   "demo",
 		Short: "Show a worker restarted and the sidecar killed under load, and not a stream cut",
 		Long: `Show a worker restarted and the sidecar killed under load, and not a stream cut. It needs no GPU, no model and no
-network, takes about 40 seconds, and stops all that it started. It ends with 0 only if each answer was whole.
+network, takes about a minute, and stops all that it started. It ends with 0 only if each answer was whole.
 
 ` + exitHelp,
 		Args: cobra.NoArgs,

@@ -139,6 +139,9 @@ func refusal(err error) error {
 	if errors.Is(err, supervisor.ErrFrozen) {
 		return &admin.Refusal{Code: admin.FrozenNow, Message: err.Error()}
 	}
+	if errors.Is(err, supervisor.ErrBarred) {
+		return &admin.Refusal{Code: admin.BarredNow, Message: err.Error()}
+	}
 	if errors.Is(err, supervisor.ErrLeaving) {
 		return &admin.Refusal{Code: admin.Leaving, Message: err.Error()}
 	}
