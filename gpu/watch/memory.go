@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/gob"
 	"fmt"
+	"maps"
+	"slices"
 
 	"autoglm-sidecar/gpu"
 )
@@ -15,7 +17,9 @@ type memory struct {
 }
 
 type remembered struct {
-	UUID     string
+	Device   gpu.Device
+	Trouble  gpu.Trouble
+	Lost     int // samples in a row
 	Baseline gpu.Bytes
 	Highest  gpu.Bytes
 	Need     gpu.Bytes
@@ -27,23 +31,19 @@ type remembered struct {
 	Faults   []byte
 }
 
-// Append appends all that has to outlive the sidecar: some 4 KiB a device, for a window of four hours 8.
+// Append appends all that has to outlive the sidecar: some 5 KiB a device, for a window of four hours 8; half of it when it was
+// compressed.
 func (w *Watch) Append(b []byte) ([]byte, error) {
 	m := memory{Life: w.life}
-	for _, d := range w.devices {
+	for _, d := range w.all() {
 		r := remembered{
-			UUID: d.UUID, Baseline: d.baseline, Highest: d.highest, Need: d.need, Minute: d.minutes.Now, Contexts: d.contexts.Memory(),
-			Curve: d.curve, Faults: d.faults.Append(nil),
-		}
-		for pid := range d.pids {
-			r.PIDs = append(r.PIDs, pid)
+			Device: d.Device, Trouble: d.sample.Trouble, Lost: d.lost, Baseline: d.baseline, Highest: d.highest, Need: d.need,
+			Minute: d.minutes.Now, Contexts: d.contexts.Memory(), Curve: d.curve, Faults: d.faults.Append(nil),
+			PIDs: slices.Sorted(maps.Keys(d.pids)),
 		}
 		if d.forecast != nil {
 			r.Forecast = new(d.forecast.Memory())
 		}
-		m.Devices = append(m.Devices, r)
-	}
-	for _, r := range w.told { // of a device that isn't listed now, but may be again
 		m.Devices = append(m.Devices, r)
 	}
 	out := bytes.NewBuffer(b)
@@ -64,26 +64,25 @@ func (w *Watch) Restore(b []byte) error {
 	}
 	w.life = m.Life
 	for _, r := range m.Devices {
-		w.told[r.UUID] = r
+		w.absent = append(w.absent, w.recall(r))
 	}
 	return nil
 }
 
-func (w *Watch) recall(d *device, r remembered, rules gpu.FaultRules) {
+func (w *Watch) recall(r remembered) *device {
+	d := w.fresh(r.Device)
 	d.baseline, d.highest, d.need, d.minutes.Now, d.curve = r.Baseline, r.Highest, r.Need, r.Minute, r.Curve
+	d.sample = gpu.Sample{Device: d.UUID, Trouble: r.Trouble, Total: d.Total}
+	d.lost = r.Lost
 	for _, pid := range r.PIDs {
 		d.pids[pid] = true
 	}
 	d.contexts = gpu.RecallContexts(r.Contexts)
 	if r.Forecast != nil {
-		limits := w.Rules
-		if total := d.Total; w.Share > 0 && total > 0 {
-			d.sample.Total = total
-			limits = w.rulesOf(d)
-		}
-		d.forecast = gpu.Recall(limits, *r.Forecast)
+		d.forecast = gpu.Recall(w.rulesOf(d), *r.Forecast)
 	}
-	if f, err := gpu.ReadFaults(rules, r.Faults); err == nil {
+	if f, err := gpu.ReadFaults(w.faultRules(d.Device), r.Faults); err == nil {
 		d.faults = f
 	}
+	return d
 }

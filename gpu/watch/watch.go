@@ -48,9 +48,13 @@ type Watch struct {
 	life    int64
 	serves  bool
 	devices []*device
-	// told are what was remembered of devices that nobody has listed yet.
-	told map[string]remembered
+	// absent are those that it used and that are not listed now: the reader hasn't spoken yet, or the driver has lost them. The one that
+	// is gone for the longest comes first; mostAbsent at the most.
+	absent []*device
 }
+
+// mostAbsent bounds what is kept of devices that may never come back, as instances that were divided anew.
+const mostAbsent = 16
 
 // device is one device of the worker.
 type device struct {
@@ -58,7 +62,7 @@ type device struct {
 	sample    gpu.Sample
 	sampled   time.Duration // when; 0: never
 	processes gpu.Processes
-	listed    time.Duration
+	listed    time.Duration // when; 0: never
 	condition gpu.Condition
 
 	set      gpu.Set
@@ -78,35 +82,46 @@ type device struct {
 }
 
 // New returns a Watch that knows of no device.
-func New(o Options) *Watch { return &Watch{Options: o, told: map[string]remembered{}} }
+func New(o Options) *Watch { return &Watch{Options: o} }
 
-// Uses says which devices the worker uses, from now on. What is known of those that it used before stays.
+// Uses says which devices the worker uses, from now on. What is known of those that it used before stays, and they bar a life as
+// before: that a device isn't listed any more doesn't make it a good one. See Forget.
 func (w *Watch) Uses(devices []gpu.Device) {
-	old := w.devices
+	old := append(slices.Clone(w.absent), w.devices...)
 	w.devices = nil
 	for _, d := range devices {
 		i := slices.IndexFunc(old, func(o *device) bool { return o.UUID == d.UUID })
+		var it *device
 		if i >= 0 {
-			old[i].Device, old[i].set.Device = d, d
-			w.devices = append(w.devices, old[i])
-			continue
+			it = old[i]
+			old = slices.Delete(old, i, i+1)
+		} else {
+			it = w.fresh(d)
 		}
-		w.devices = append(w.devices, w.fresh(d, len(devices)))
+		it.Device, it.set.Device, it.faults.GPUs = d, d, len(devices)
+		w.devices = append(w.devices, it)
+	}
+	w.absent = old[max(0, len(old)-mostAbsent):]
+}
+
+// Forget drops what is known of devices that the worker doesn't use after all.
+func (w *Watch) Forget(is func(uuid string) bool) {
+	w.absent = slices.DeleteFunc(w.absent, func(d *device) bool { return is(d.UUID) })
+}
+
+func (w *Watch) fresh(d gpu.Device) *device {
+	return &device{
+		Device: d, baseline: -1, faults: gpu.NewFaults(w.faultRules(d)), pids: map[int]bool{},
+		set: gpu.Set{Device: d, Exclusive: w.Sharing == Exclusive}, minutes: gpu.Minutes{Every: w.Every},
 	}
 }
 
-func (w *Watch) fresh(d gpu.Device, all int) *device {
-	rules := gpu.FaultRules{Device: d.UUID, Overrides: w.Overrides, GPUs: all, Shared: w.Sharing == Shared}
-	n := &device{
-		Device: d, baseline: -1, faults: gpu.NewFaults(rules), pids: map[int]bool{},
-		set: gpu.Set{Device: d, Exclusive: w.Sharing == Exclusive}, minutes: gpu.Minutes{Every: w.Every},
-	}
-	if r, known := w.told[d.UUID]; known {
-		delete(w.told, d.UUID)
-		w.recall(n, r, rules)
-	}
-	return n
+func (w *Watch) faultRules(d gpu.Device) gpu.FaultRules {
+	return gpu.FaultRules{Device: d.UUID, Overrides: w.Overrides, Shared: w.Sharing == Shared}
 }
+
+// all are the devices that it uses or used.
+func (w *Watch) all() []*device { return slices.Concat(w.devices, w.absent) }
 
 // Launch is the moment before a life's first process: what the devices use now is not its own. The look has to be a fresh one.
 func (w *Watch) Launch(life int64) {
@@ -117,8 +132,9 @@ func (w *Watch) Launch(life int64) {
 	for _, d := range w.devices {
 		d.launch(w.Sharing == Exclusive)
 	}
-	for uuid, r := range w.told { // what is told of the life before is not of this one
-		w.told[uuid] = remembered{UUID: uuid, Baseline: -1, Need: max(r.Need, r.Highest+r.Highest/20), Faults: r.Faults}
+	for _, d := range w.absent { // nobody has looked at them
+		d.launch(w.Sharing == Exclusive)
+		d.baseline = -1
 	}
 }
 
@@ -143,7 +159,7 @@ func (d *device) launch(exclusive bool) {
 func (w *Watch) Serves(life int64) {
 	if life != w.life {
 		w.Launch(life)
-		for _, d := range w.devices {
+		for _, d := range w.all() {
 			d.baseline = -1
 		}
 	}
@@ -159,14 +175,14 @@ func (w *Watch) Ends(life int64) {
 
 // Kills is when we kill processes of the worker, of which the driver will tell.
 func (w *Watch) Kills(now time.Duration) {
-	for _, d := range w.devices {
+	for _, d := range w.all() {
 		d.faults.OwnKill(now)
 	}
 }
 
 // Clears is a person's word that what kept a worker from its devices is over.
 func (w *Watch) Clears(now time.Duration) {
-	for _, d := range w.devices {
+	for _, d := range w.all() {
 		d.faults.Clear(now)
 		d.lost = 0
 	}
@@ -192,7 +208,7 @@ func (w *Watch) Take(line gpu.Line, now time.Duration, mine func(pid int) bool) 
 			}
 		}
 	case line.Event != nil:
-		for _, d := range w.devices { // an event is of a GPU, and may concern all its instances
+		for _, d := range w.all() { // an event is of a GPU, and may concern all its instances
 			if d.UUID == line.Event.Device || d.Parent == line.Event.Device {
 				if line.Event.Xid != 0 {
 					d.faults.Event(line.Event.Xid, now)
@@ -334,7 +350,7 @@ func (w *Watch) Free(since time.Duration, name func(pid int) string) (free bool,
 
 // Bar is why no life may be started on the devices; empty: one may.
 func (w *Watch) Bar(now time.Duration) string {
-	for _, d := range w.devices {
+	for _, d := range w.all() {
 		if f, is := d.halt(now); is {
 			return fmt.Sprintf("GPU %d: %s: not restarting onto it", d.Index, f.Text)
 		}
@@ -404,7 +420,17 @@ func (w *Watch) Looks(now time.Duration) []Look {
 }
 
 // Knows says whether any device of the worker was ever seen.
-func (w *Watch) Knows() bool { return len(w.devices)+len(w.told) > 0 }
+func (w *Watch) Knows() bool { return len(w.devices)+len(w.absent) > 0 }
+
+// Listed are the PIDs that the driver listed last of a device, which the next sample of it will be asked of.
+func (w *Watch) Listed(uuid string) (pids []int) {
+	if d := w.device(uuid); d != nil {
+		for _, p := range d.processes.Processes {
+			pids = append(pids, p.PID)
+		}
+	}
+	return pids
+}
 
 // Life is the one that was launched last.
 func (w *Watch) Life() int64 { return w.life }
