@@ -41,6 +41,7 @@ func (d deviceDriver) Find(ctx context.Context, life supervisor.Life, pid int) (
 
 func (v *devices) launch(ctx context.Context, life supervisor.Life) {
 	v.lookNow(ctx)
+	v.members.of(nil) // what the driver still lists of the life before is not this one's
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.watch.Launch(int64(life))
@@ -101,8 +102,15 @@ func (r reclaimer) Release(ctx context.Context, _ supervisor.Life) error {
 // released says whether all memory is free by looks since began, and notes who holds it.
 func (v *devices) released(began time.Duration) bool {
 	v.mu.Lock()
+	pids := v.watch.ListedOfAll()
+	v.mu.Unlock()
+	names := map[int]string{} // found out before anything is locked
+	for _, pid := range pids {
+		names[pid] = nameOf(pid)
+	}
+	v.mu.Lock()
 	defer v.mu.Unlock()
-	free, held := v.watch.Free(began, nameOf)
+	free, held := v.watch.Free(began, func(pid int) string { return names[pid] })
 	v.held = held
 	return free
 }

@@ -69,7 +69,7 @@ func newDevices(d *daemon) *devices {
 	note := d.arena.Memory()
 	v := &devices{
 		GPU: d.GPU, environment: d.WorkerEnvironment(os.Environ()), pace: pace(), keep: note.Store, clock: monotonic, log: d.Log,
-		first: make(chan struct{}), on: map[string]bool{},
+		first: make(chan struct{}), on: map[string]bool{}, members: members{start: startOf},
 	}
 	v.minimum = minimumOf(d.GPU)
 	v.watch = watch.New(watchOptions(d.GPU, time.Duration(float64(v.every())*v.pace)))
@@ -212,10 +212,7 @@ func (v *devices) take(line gpu.Line) {
 		v.told()
 		return
 	}
-	mine := func(int) bool { return false }
-	if line.Sample != nil || line.Processes != nil {
-		mine = v.members.has
-	}
+	mine := v.members.among(v.listed(line)) // before anything is locked: it waits for /proc
 	if line.Processes != nil {
 		v.locate(*line.Processes, mine)
 	}
@@ -232,6 +229,21 @@ func (v *devices) take(line gpu.Line) {
 	if v.watch.Bar(v.time()) != before {
 		v.stale = true
 	}
+}
+
+// listed are the PIDs that a line will be judged by: its own, or those that were listed of the device last.
+func (v *devices) listed(line gpu.Line) (pids []int) {
+	switch {
+	case line.Processes != nil:
+		for _, p := range line.Processes.Processes {
+			pids = append(pids, p.PID)
+		}
+	case line.Sample != nil:
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		pids = v.watch.Listed(line.Sample.Device)
+	}
+	return pids
 }
 
 // takeSystem finds the worker's devices among those that there are.
