@@ -252,7 +252,9 @@ func (d *daemon) serve(ctx context.Context) error {
 		watchers.Go(func() { d.journal.watch(eyes) })
 	}
 	watchers.Go(func() { d.devices.run(eyes) })
-	d.devices.await(eyes) // the first life starts onto what is known
+	if len(d.Command) > 0 && d.life.Status().Life == 0 {
+		d.devices.await(eyes) // the first life starts onto what is known. Streams of one that is there already don't wait for that
+	}
 	watchers.Go(func() { d.planner.run(eyes) })
 	watchers.Go(func() { d.pulse.run(eyes) })
 
