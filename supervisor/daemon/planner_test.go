@@ -376,6 +376,24 @@ func TestADeviceThatFellOffTheBusBarsOn(t *testing.T) {
 	}
 }
 
+// TestADeviceThatIsThereBarsOnWhereAnotherIsGone: then the settings name one that there isn't, and which are the worker's isn't known.
+func TestADeviceThatIsThereBarsOnWhereAnotherIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, func(run *config.Run) { run.GPU.Devices = []string{one, two} })
+		r.finds(card(one, 0), card(two, 1))
+		r.serves(1)
+		r.take(fault(79))
+		r.look(t.Context())
+		r.finds(card(one, 0))
+		r.look(t.Context())
+		r.finds(card(one, 0), card(two, 1))
+		r.passes(10*time.Second, nil)
+		if got := r.said(); len(got) != 1 {
+			t.Errorf("said %q", got)
+		}
+	})
+}
+
 // TestABarOfADeviceThatIsNotOursAfterAll is lifted.
 func TestABarOfADeviceThatIsNotOursAfterAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
