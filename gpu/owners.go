@@ -75,6 +75,9 @@ func (s *Set) Look(sample Sample, processes Processes, baseline Bytes, mine func
 	return use
 }
 
+// On says that a process that was listed of a device is on it, and not on another instance of the same GPU.
+func (p Process) On(d Device) bool { return d.Parent == "" || p.GI == noInstance || p.GI == d.GI }
+
 // sort tells the worker's processes on this device from others'. A process that is listed twice, as a client of MPS may be, has the
 // larger of its memories.
 func (s *Set) sort(all []Process, mine func(int) bool) (ours, foreign map[int]Bytes) {
@@ -84,10 +87,10 @@ func (s *Set) sort(all []Process, mine func(int) bool) (ours, foreign map[int]By
 		if mine(p.PID) {
 			to = ours
 		}
+		if !p.On(s.Device) {
+			continue // it has memory of its own
+		}
 		if s.Device.Parent != "" && p.GI != noInstance {
-			if p.GI != s.Device.GI {
-				continue // it has memory of its own
-			}
 			if p.CI != noInstance && p.CI != s.Device.CI {
 				to = foreign // it shares the memory
 			}

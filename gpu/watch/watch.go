@@ -93,7 +93,8 @@ func (w *Watch) Uses(devices []gpu.Device) {
 		i := slices.IndexFunc(old, func(o *device) bool { return o.UUID == d.UUID })
 		var it *device
 		if i >= 0 {
-			it, old = old[i], slices.Delete(old, i, i+1)
+			it = old[i]
+			old = slices.Delete(old, i, i+1)
 		} else {
 			it = w.fresh(d)
 		}
@@ -421,12 +422,25 @@ func (w *Watch) Looks(now time.Duration) []Look {
 // Knows says whether any device of the worker was ever seen.
 func (w *Watch) Knows() bool { return len(w.devices)+len(w.absent) > 0 }
 
-// Listed are the PIDs that the driver listed last of a device, which the next sample of it will be asked of.
-func (w *Watch) Listed(uuid string) (pids []int) {
+// Listed are the PIDs that the driver listed last of a device: by them the next sample of it is judged.
+func (w *Watch) Listed(uuid string) []int {
 	if d := w.device(uuid); d != nil {
-		for _, p := range d.processes.Processes {
-			pids = append(pids, p.PID)
-		}
+		return d.listedPIDs()
+	}
+	return nil
+}
+
+// ListedOfAll are those of all devices.
+func (w *Watch) ListedOfAll() (pids []int) {
+	for _, d := range w.devices {
+		pids = append(pids, d.listedPIDs()...)
+	}
+	return pids
+}
+
+func (d *device) listedPIDs() (pids []int) {
+	for _, p := range d.processes.Processes {
+		pids = append(pids, p.PID)
 	}
 	return pids
 }

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -303,6 +304,79 @@ func TestALifeThatBeginsBeforeTheReaderSpeaks(t *testing.T) {
 	m.passes(10*time.Second, nil)
 	if l := m.look(); l.Outlook.Stage != gpu.Warming || len(l.Curve) > 1 || l.Baseline != -1 || l.Need != 63*gpu.GiB {
 		t.Errorf("%+v, baseline %v, need %v, a curve of %d minutes", l.Outlook, l.Baseline, l.Need, len(l.Curve))
+	}
+}
+
+// TestWhatADeviceBarsOutlivesItsListing: neither that the driver lists it no more nor that nobody reads it makes it a good one.
+func TestWhatADeviceBarsOutlivesItsListing(t *testing.T) {
+	for what, harm := range map[string]func(*machine){
+		"Xid 79": func(m *machine) {
+			m.w.Take(gpu.Line{Event: &gpu.Event{Device: uuid, Xid: 79}}, m.now, mine)
+		},
+		"has lost it": func(m *machine) {
+			m.trouble = gpu.Lost
+			m.passes(3*time.Second, nil)
+		},
+		"needs a reset": func(m *machine) {
+			m.trouble = gpu.ResetRequired
+			m.passes(3*time.Second, nil)
+		},
+	} {
+		m := newMachine(t, Options{})
+		m.serves(1, 60*gpu.GiB)
+		harm(m)
+		barred := func(when string, is bool) {
+			t.Helper()
+			if bar := m.w.Bar(m.now); strings.Contains(bar, what) != is {
+				t.Errorf("%s, %s: %q", what, when, bar)
+			}
+		}
+		barred("at once", true)
+		m.w.Uses(nil)
+		barred("not listed any more", true)
+		m.w.Uses([]gpu.Device{{UUID: "GPU-another", Index: 1}})
+		barred("beside another", true)
+		b, err := m.w.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.w = New(Options{})
+		if err := m.w.Restore(b); err != nil {
+			t.Fatal(err)
+		}
+		barred("after a death of ours, and nobody reads", true)
+		m.w.Uses([]gpu.Device{{UUID: uuid, Total: total}})
+		barred("listed again", true)
+		m.w.Uses(nil)
+		m.w.Clears(m.now)
+		barred("a person says that it is well", false)
+		m.w.Uses([]gpu.Device{{UUID: uuid, Total: total}})
+		barred("and it is listed again", false)
+	}
+}
+
+func TestADeviceThatIsNotTheWorkersAfterAllBarsNobody(t *testing.T) {
+	m := newMachine(t, Options{})
+	m.w.Take(gpu.Line{Event: &gpu.Event{Device: uuid, Xid: 79}}, m.now, mine)
+	m.w.Uses([]gpu.Device{{UUID: "GPU-another"}})
+	m.w.Forget(func(id string) bool { return id == uuid })
+	if bar := m.w.Bar(m.now); bar != "" || !m.w.Knows() {
+		t.Errorf("%q", bar)
+	}
+	for i := range 100 { // instances are divided anew again and again
+		m.w.Uses([]gpu.Device{{UUID: fmt.Sprint("MIG-", i)}})
+	}
+	if n := len(m.w.absent); n != mostAbsent || m.w.absent[n-1].UUID != "MIG-98" {
+		t.Errorf("%d are kept of devices that are gone", n)
+	}
+}
+
+func TestAFaultOfNVLinkCountsByTheDevicesThatThereAreNow(t *testing.T) {
+	m := newMachine(t, Options{})
+	m.w.Uses([]gpu.Device{{UUID: uuid}, {UUID: "GPU-second", Index: 1}})
+	m.w.Take(gpu.Line{Event: &gpu.Event{Device: uuid, Xid: 74}}, m.now, mine)
+	if bar := m.w.Bar(m.now); !strings.Contains(bar, "Xid 74") {
+		t.Errorf("the worker has two now: %q", bar)
 	}
 }
 

@@ -252,8 +252,8 @@ func (d *daemon) serve(ctx context.Context) error {
 		watchers.Go(func() { d.journal.watch(eyes) })
 	}
 	watchers.Go(func() { d.devices.run(eyes) })
-	if d.life.Status().State == supervisor.Down { // nobody serves yet: the first life starts onto what is known
-		d.devices.await(lives)
+	if len(d.Command) > 0 && d.life.Status().Life == 0 {
+		d.devices.await(lives) // the first life starts onto what is known. Streams of one that is there already don't wait for that
 	}
 	watchers.Go(func() { d.planner.run(eyes) })
 	watchers.Go(func() { d.pulse.run(eyes) })

@@ -2,12 +2,18 @@ package daemon
 
 import (
 	"bytes"
+	"compress/flate"
 	"context"
 	"encoding/gob"
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"autoglm-sidecar/gpu"
@@ -31,7 +37,10 @@ type planner struct {
 	windows []timetable.Window
 	log     *slog.Logger
 
-	barred string // run's: what was said last
+	barring   sync.Mutex // guards what follows, and that what is said last is what was found out last
+	looked    bool
+	barred    string // what was said last
+	inherited bool   // by the runner before
 
 	plan *rules.Plan // guarded by devices.mu, since people unlatch it
 	last lastLife    // likewise
@@ -57,6 +66,9 @@ type kept struct {
 	Watch []byte
 	Plan  rules.State
 	Last  lastLife
+
+	On   []string   // devices on which processes of the worker were seen
+	Read gpu.System // the last one whose driver could be read, without its devices
 }
 
 func newPlanner(d *daemon) *planner {
@@ -105,7 +117,7 @@ func (p *planner) look(ctx context.Context) {
 	if w := p.wish(s); w.Reason != health.NoReason {
 		p.ask(ctx, w, s)
 	}
-	p.devices.remember(p)
+	p.devices.remember(p, false)
 }
 
 // follow tells the watch how the life is.
@@ -117,22 +129,47 @@ func (p *planner) follow(s supervisor.Status) {
 	case supervisor.Serving, supervisor.Holding, supervisor.Draining, supervisor.Cutting:
 		v.watch.Serves(int64(s.Life))
 	case supervisor.Finding: // it isn't known yet
-	case supervisor.Terminating, supervisor.Killing, supervisor.Reclaiming, supervisor.Purging:
-		v.watch.Kills(v.time())
-		v.watch.Ends(int64(s.Life))
 	default:
+		if ending(s.State) {
+			v.watch.Kills(v.time())
+		}
 		v.watch.Ends(int64(s.Life))
 	}
 }
 
-// setBar says why no life may be started, where that is another reason than was said before.
+// ending are the states in which processes of the worker are killed.
+func ending(s supervisor.State) bool {
+	return s == supervisor.Terminating || s == supervisor.Killing || s == supervisor.Reclaiming || s == supervisor.Purging
+}
+
+func (v *devices) kills() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.watch.Kills(v.time())
+}
+
+// setBar says why no life may be started, where that is another reason than was said before. One that the runner before has said, and
+// of which we don't know, stays until all devices have been seen: that nobody looks is no reason to start a worker.
 func (p *planner) setBar(s supervisor.Status) {
-	why := p.devices.bar()
-	if p.bar == nil || p.barred == why && (why == "") == (s.Barred == "") {
+	if p.bar == nil {
 		return
 	}
-	p.barred = why
-	p.bar(why)
+	p.barring.Lock()
+	defer p.barring.Unlock()
+	if !p.looked {
+		p.looked, p.barred, p.inherited = true, s.Barred, s.Barred != ""
+	}
+	why := p.devices.bar()
+	switch {
+	case why == p.barred:
+		return
+	case p.inherited && why == "" && !p.devices.seen():
+		return
+	case p.inherited && why != "" && strings.HasPrefix(why, p.barred): // the record has its beginning
+		p.barred, p.inherited = why, false
+		return
+	}
+	p.sayBar(why)
 	if why != "" {
 		p.log.Error("no life is started from now on", "why", why)
 	} else {
@@ -140,15 +177,22 @@ func (p *planner) setBar(s supervisor.Status) {
 	}
 }
 
+func (p *planner) sayBar(why string) {
+	p.devices.remember(p, true) // so that the next runner knows why, before the record has that it is so
+	p.barred, p.inherited = why, false
+	p.bar(why)
+}
+
 // wish is the restart that the plan wants now.
 func (p *planner) wish(s supervisor.Status) rules.Wish {
 	view := p.devices.view()
 	g := p.devices.signs(view)
+	streams := p.streams()
 	v := p.devices
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	m := rules.Moment{
-		Now: v.time(), Wall: time.Now(), Life: int64(s.Life), Streams: p.streams(), Busy: s.Restart.ID != 0, Frozen: !s.Frozen.Until.IsZero(),
+		Now: v.time(), Wall: time.Now(), Life: int64(s.Life), Streams: streams, Busy: s.Restart.ID != 0, Frozen: !s.Frozen.Until.IsZero(),
 		Takes: time.Duration(float64(p.usual(s)) * v.pace),
 	}
 	if s.State == supervisor.Serving {
@@ -205,13 +249,16 @@ func (p *planner) changed(c supervisor.Change) {
 	if leaves && !stays {
 		p.noteLast(int64(c.Life))
 	}
+	if ending(c.To) { // it may be over before the next look
+		p.devices.kills()
+	}
 	if !c.Ended {
 		return
 	}
 	v := p.devices
+	defer v.remember(p, true)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.stale = true
 	switch r := c.Restart; r.Result {
 	case supervisor.Done:
 		var before []rules.Made
@@ -226,15 +273,19 @@ func (p *planner) changed(c supervisor.Change) {
 }
 
 func (p *planner) noteLast(life int64) {
+	defer p.devices.remember(p, true)
 	v := p.devices
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.watch.Life() != life { // we were told late: what is known is of another by now
+		return
+	}
 	looks := v.watch.Looks(v.time())
 	last := lastLife{Life: life}
 	for _, l := range looks {
 		last.Curves = append(last.Curves, curve{l.UUID, l.Index, int64(v.time() / time.Minute), l.Curve})
 	}
-	last.Devices = rules.MadeOf(life, signsOf(looks))
+	last.Devices = rules.MadeOf(life, v.signsOf(looks, v.time()))
 	p.last, v.stale = last, true
 }
 
@@ -244,11 +295,15 @@ func (p *planner) cleared() {
 	v.mu.Lock()
 	v.watch.Clears(v.time())
 	p.plan.Unlatch()
-	v.stale = true
 	v.mu.Unlock()
-	if p.bar != nil {
-		p.bar(v.bar())
+	v.remember(p, true)
+	if p.bar == nil {
+		return
 	}
+	p.barring.Lock()
+	defer p.barring.Unlock()
+	p.looked = true
+	p.sayBar(v.bar())
 }
 
 // signs is what is known of the devices, with what the plan has learnt of them, and the time by which.
@@ -263,7 +318,7 @@ func (p *planner) signs() (rules.GPUs, time.Duration) {
 
 // signs is what is known of the devices, for the rules.
 func (v *devices) signs(view deviceView) rules.GPUs {
-	g := rules.GPUs{Mode: forecasts[v.Forecast], Devices: signsOf(view.Looks)}
+	g := rules.GPUs{Mode: forecasts[v.Forecast], Devices: v.signsOf(view.Looks, view.Now)}
 	if view.TooOld != nil {
 		g.TooOld = view.TooOld.Error()
 	}
@@ -278,57 +333,81 @@ func (v *devices) expected(view deviceView) bool {
 	if !view.Read || view.Source.Kind == gpu.SourceStarts {
 		return false
 	}
-	said := len(v.Devices) > 0 || v.Reader != "" || v.Exporter != ""
+	said := len(view.Looks) > 0 || len(v.Devices) > 0 || v.Reader != "" || v.Exporter != ""
 	return said || view.Source.Kind != gpu.SourceAbsent && !(view.Known && (view.System.Library == gpu.NoLibrary || view.System.Library == gpu.NoDriver))
 }
 
-func signsOf(looks []watch.Look) (all []rules.GPU) {
+// oldLook is how old a look may be for anything to follow from it: an exporter is read each 5 s, and is silent after 20.
+const oldLook = 30 * time.Second
+
+func (v *devices) signsOf(looks []watch.Look, now time.Duration) (all []rules.GPU) {
 	for _, l := range looks {
 		g := rules.GPU{
 			Device: l.UUID, Name: fmt.Sprintf("GPU %d", l.Index), Trouble: l.Sample.Trouble, Detail: l.Sample.Detail,
 			Use: l.Use, Outlook: l.Outlook, Hard: l.Hard, Contexts: l.Contexts, Halt: l.Halt, Explains: l.Explains, Notes: l.Notes,
 		}
-		if l.Sampled == 0 {
+		switch age := time.Duration(float64(now-l.Sampled) / v.pace); {
+		case l.Sampled == 0:
 			g.Unread = "it hasn't been looked at yet"
+		case age > oldLook:
+			g.Unread = fmt.Sprintf("it hasn't been looked at for %s", age.Truncate(time.Second))
 		}
 		all = append(all, g)
 	}
 	return all
 }
 
-// remember keeps what is known for the next runner, if it is time.
-func (v *devices) remember(p *planner) {
+// remember keeps what is known for the next runner, if it is time or has to be now.
+func (v *devices) remember(p *planner, now bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !v.stale && v.time()-v.kept < keepEvery {
+	if !now && !v.stale && v.time()-v.kept < keepEvery {
 		return
 	}
-	if err := v.keepAll(p); err != nil {
+	err := v.keepAll(p)
+	if err != nil && v.unkept == nil { // said once, until it is well again
 		v.log.Error("what is known of the worker's GPUs is not kept", "error", err)
 	}
+	v.unkept = err
 	v.kept, v.stale = v.time(), false
 }
 
 func (v *devices) keepAll(p *planner) error {
-	k := kept{Plan: p.plan.State(), Last: p.last}
+	k := kept{Plan: p.plan.State(), Last: p.last, On: slices.Sorted(maps.Keys(v.on)), Read: v.read}
+	k.Read.Devices = nil
 	var err error
 	if k.Watch, err = v.watch.Append(nil); err != nil {
 		return err
 	}
 	var b bytes.Buffer
-	if err := gob.NewEncoder(&b).Encode(k); err != nil {
+	small, err := flate.NewWriter(&b, flate.BestSpeed) // 16 devices with windows of 4 h are 100 KiB, and as many that are gone may be kept, too
+	if err != nil {
+		return fmt.Errorf("compress it: %w", err)
+	}
+	if err := errors.Join(gob.NewEncoder(small).Encode(k), small.Close()); err != nil {
 		return fmt.Errorf("encode it: %w", err)
 	}
 	return v.keep(b.Bytes())
 }
+
+// mostKept bounds what is made of what was kept, in bytes.
+const mostKept = 4 << 20
 
 // recall takes what an earlier runner kept.
 func (v *devices) recall(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	if err := gob.NewDecoder(bytes.NewReader(b)).Decode(&v.restored); err != nil {
+	var k kept
+	if err := gob.NewDecoder(io.LimitReader(flate.NewReader(bytes.NewReader(b)), mostKept)).Decode(&k); err != nil {
 		return fmt.Errorf("decode it: %w", err)
 	}
-	return v.watch.Restore(v.restored.Watch)
+	if err := v.watch.Restore(k.Watch); err != nil {
+		return err
+	}
+	v.restored, v.read = k, k.Read
+	for _, uuid := range k.On {
+		v.on[uuid] = true
+	}
+	return nil
 }

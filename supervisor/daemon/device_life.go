@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"autoglm-sidecar/gpu"
@@ -20,9 +21,13 @@ type deviceDriver struct {
 // freshLook is how long a life's start, or a look at memory that comes back, waits for the reader: an exporter looks each 5 s.
 const freshLook = 6 * time.Second
 
-// Start looks at the devices first: what they use now is not the life's.
+// Start looks at the devices first: what they use now is not the life's. What forbids a life may have been seen only now, or so short
+// ago that the machine hasn't heard of it.
 func (d deviceDriver) Start(ctx context.Context, life supervisor.Life) (supervisor.Process, error) {
 	d.devices.launch(ctx, life)
+	if why := d.devices.bar(); why != "" {
+		return nil, errors.New(why)
+	}
 	p, err := d.Driver.Start(ctx, life)
 	if err == nil {
 		d.devices.members.of(p)
@@ -40,7 +45,11 @@ func (d deviceDriver) Find(ctx context.Context, life supervisor.Life, pid int) (
 }
 
 func (v *devices) launch(ctx context.Context, life supervisor.Life) {
-	v.lookNow(ctx)
+	fresh, cancel := context.WithTimeout(ctx, freshLook)
+	defer cancel()
+	v.await(fresh)
+	v.lookNow(fresh)
+	v.members.of(nil) // what the driver still lists of the life before is not this one's
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.watch.Launch(int64(life))
@@ -101,8 +110,15 @@ func (r reclaimer) Release(ctx context.Context, _ supervisor.Life) error {
 // released says whether all memory is free by looks since began, and notes who holds it.
 func (v *devices) released(began time.Duration) bool {
 	v.mu.Lock()
+	pids := v.watch.ListedOfAll()
+	v.mu.Unlock()
+	names := map[int]string{} // found out before anything is locked
+	for _, pid := range pids {
+		names[pid] = nameOf(pid)
+	}
+	v.mu.Lock()
 	defer v.mu.Unlock()
-	free, held := v.watch.Free(began, nameOf)
+	free, held := v.watch.Free(began, func(pid int) string { return names[pid] })
 	v.held = held
 	return free
 }

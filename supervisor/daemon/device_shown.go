@@ -104,8 +104,6 @@ func showOutlook(g *admin.GPU, o gpu.Outlook) {
 
 // planned is what may become of the life that serves; nil: there is nothing that could be planned.
 func (p *planner) planned(life supervisor.Status, view deviceView) *admin.Planned {
-	p.devices.mu.Lock()
-	defer p.devices.mu.Unlock()
 	age := p.plan.AgeOf(int64(life.Life))
 	if p.bar == nil || age == 0 && len(view.Looks) == 0 {
 		return nil
@@ -115,6 +113,8 @@ func (p *planner) planned(life supervisor.Status, view deviceView) *admin.Planne
 	if len(p.windows) > 0 {
 		s.NextWindow = p.plan.Times.Next(now)
 	}
+	p.devices.mu.Lock()
+	defer p.devices.mu.Unlock()
 	for _, l := range p.plan.Latched() {
 		s.Latched = append(s.Latched, l.Device)
 	}

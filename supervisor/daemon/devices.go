@@ -47,13 +47,16 @@ type devices struct {
 	mu      sync.Mutex // guards everything that follows
 	watch   *watch.Watch
 	system  gpu.System
-	known   bool            // that was told
-	refused error           // the settings name devices that there are not
-	doubted bool            // it isn't certain which of them the worker uses
-	on      map[string]bool // where processes of the worker were seen
-	kept    time.Duration   // when what is known was kept last
-	stale   bool            // something is known since that must not wait
-	held    string          // who has the memory that a life has left
+	known   bool                        // that was told
+	read    gpu.System                  // the last one whose driver could be read, by this runner or one before; of those before without devices
+	refused error                       // the settings name devices that there are not
+	faults  map[gpu.Event]time.Duration // when the log was told of one last, in clock's time
+	doubted bool                        // it isn't certain which of them the worker uses
+	on      map[string]bool             // where processes of the worker were seen
+	unkept  error                       // why it is not
+	kept    time.Duration               // when what is known was kept last
+	stale   bool                        // something is known since that must not wait
+	held    string                      // who has the memory that a life has left
 }
 
 // source tells of devices.
@@ -69,7 +72,7 @@ func newDevices(d *daemon) *devices {
 	note := d.arena.Memory()
 	v := &devices{
 		GPU: d.GPU, environment: d.WorkerEnvironment(os.Environ()), pace: pace(), keep: note.Store, clock: monotonic, log: d.Log,
-		first: make(chan struct{}), on: map[string]bool{},
+		first: make(chan struct{}), on: map[string]bool{}, faults: map[gpu.Event]time.Duration{}, members: members{start: startOf},
 	}
 	v.minimum = minimumOf(d.GPU)
 	v.watch = watch.New(watchOptions(d.GPU, time.Duration(float64(v.every())*v.pace)))
@@ -212,10 +215,7 @@ func (v *devices) take(line gpu.Line) {
 		v.told()
 		return
 	}
-	mine := func(int) bool { return false }
-	if line.Sample != nil || line.Processes != nil {
-		mine = v.members.has
-	}
+	mine := v.members.among(v.listed(line)) // before anything is locked: it waits for /proc
 	if line.Processes != nil {
 		v.locate(*line.Processes, mine)
 	}
@@ -225,13 +225,47 @@ func (v *devices) take(line gpu.Line) {
 	v.watch.Take(line, v.time(), mine)
 	if line.Event != nil {
 		v.stale = true
-		if line.Event.Xid != 0 {
-			v.log.Warn("the driver told of a fault", "gpu", line.Event.Device, "xid", line.Event.Xid)
-		}
+		v.tellFault(*line.Event)
 	}
 	if v.watch.Bar(v.time()) != before {
 		v.stale = true
 	}
+}
+
+// faultEvery is how often the log is told of the same fault: some come a thousand times a second. mostFaults bounds what is known of them.
+const (
+	faultEvery = time.Minute
+	mostFaults = 1000
+)
+
+func (v *devices) tellFault(e gpu.Event) {
+	if e.Xid == 0 {
+		return
+	}
+	now := v.clock()
+	if last, was := v.faults[e]; was && now-last < faultEvery {
+		return
+	}
+	if len(v.faults) >= mostFaults {
+		clear(v.faults)
+	}
+	v.faults[e] = now
+	v.log.Warn("the driver told of a fault", "gpu", e.Device, "xid", e.Xid)
+}
+
+// listed are the PIDs that a line will be judged by: its own, or those that were listed of the device last.
+func (v *devices) listed(line gpu.Line) (pids []int) {
+	switch {
+	case line.Processes != nil:
+		for _, p := range line.Processes.Processes {
+			pids = append(pids, p.PID)
+		}
+	case line.Sample != nil:
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		pids = v.watch.Listed(line.Sample.Device)
+	}
+	return pids
 }
 
 // takeSystem finds the worker's devices among those that there are.
@@ -245,6 +279,7 @@ func (v *devices) takeSystem(s gpu.System) {
 	if s.Library != gpu.Reads {
 		return // those that were known are still ours
 	}
+	v.read = s
 	v.choose()
 }
 
@@ -253,7 +288,7 @@ func (v *devices) takeSystem(s gpu.System) {
 func (v *devices) choose() {
 	var picked []gpu.Device
 	certain := true
-	v.refused = nil
+	before := fmt.Sprint(v.refused)
 	if len(v.Devices) > 0 {
 		picked, v.refused = gpu.Pick(v.Devices, v.system.Devices)
 	} else {
@@ -261,19 +296,24 @@ func (v *devices) choose() {
 		order, _ := lookup(v.environment, "CUDA_DEVICE_ORDER")
 		picked, certain, v.refused = gpu.VisibleDevices(visible, set, order, v.system.Devices)
 	}
-	if v.refused != nil {
+	if v.refused != nil && v.refused.Error() != before {
 		v.log.Error("which GPUs are the worker's?", "error", v.refused)
 	}
 	v.doubted = !certain
 	watched := picked
 	if v.doubted {
-		watched = v.system.Devices
-		seen := slices.DeleteFunc(slices.Clone(v.system.Devices), func(d gpu.Device) bool { return !v.on[d.UUID] })
+		watched = slices.DeleteFunc(slices.Clone(v.system.Devices), func(d gpu.Device) bool { return d.UUID == "" || d.MIG })
+		seen := slices.DeleteFunc(slices.Clone(watched), func(d gpu.Device) bool { return !v.on[d.UUID] })
 		if len(seen) > 0 {
 			picked = seen
 		}
 	}
 	v.watch.Uses(picked)
+	if v.refused == nil { // what is there and wasn't picked is another's. What isn't there may be ours, and lost
+		v.watch.Forget(func(uuid string) bool {
+			return slices.ContainsFunc(v.system.Devices, func(d gpu.Device) bool { return d.UUID == uuid })
+		})
+	}
 	uuids := []string{}
 	for _, d := range watched {
 		uuids = append(uuids, d.UUID)
@@ -285,10 +325,14 @@ func (v *devices) choose() {
 func (v *devices) locate(p gpu.Processes, mine func(int) bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !v.doubted || v.on[p.Device] || !slices.ContainsFunc(p.Processes, func(p gpu.Process) bool { return mine(p.PID) }) {
+	i := slices.IndexFunc(v.system.Devices, func(d gpu.Device) bool { return d.UUID == p.Device })
+	if i < 0 || !v.doubted || v.on[p.Device] {
 		return
 	}
-	v.on[p.Device] = true
+	if !slices.ContainsFunc(p.Processes, func(p gpu.Process) bool { return mine(p.PID) && p.On(v.system.Devices[i]) }) {
+		return
+	}
+	v.on[p.Device], v.stale = true, true
 	v.choose()
 }
 
@@ -308,20 +352,32 @@ const keepEvery = time.Minute
 func (v *devices) tooOld() error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !v.known {
-		return nil
-	}
-	return v.minimum.Check(v.system)
+	return v.minimum.Check(v.read) // that it can't be read any more makes it no newer
 }
 
-// bar is why no life may be started; empty: one may.
+// bar is why no life may be started, in one line; empty: one may.
 func (v *devices) bar() string {
+	why := ""
 	if err := v.tooOld(); err != nil && v.TooOld == config.TooOldRefuse {
-		return err.Error()
+		why = err.Error()
+	} else {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		why = v.watch.Bar(v.time())
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.watch.Bar(v.time())
+	return strings.Join(strings.Fields(why), " ")
+}
+
+// seen says that all devices have been looked at by this runner, or that none will be: if nothing keeps the worker from them now, then
+// nothing does.
+func (v *devices) seen() bool {
+	view := v.view()
+	if !view.Read {
+		return true
+	}
+	return view.blind() == nil && view.Known && !slices.ContainsFunc(view.Looks, func(l watch.Look) bool {
+		return l.Sampled == 0 || l.Sample.Trouble != gpu.NoTrouble
+	})
 }
 
 // deviceView is what is known of the devices at one moment.
