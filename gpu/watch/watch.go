@@ -337,6 +337,10 @@ func (w *Watch) Free(since time.Duration, name func(pid int) string) (free bool,
 			all = append(all, fmt.Sprintf("GPU %d hasn't been looked at since", d.Index))
 			continue
 		}
+		if until, is := d.faults.Undecided(); is && d.sampled < until {
+			all = append(all, fmt.Sprintf("GPU %d: whether its memory's error was contained is seen within %v", d.Index, (until-d.sampled).Round(time.Second)))
+			continue
+		}
 		left := gpu.Left{
 			Device: d.Device, Sample: d.sample, Processes: d.processes, Baseline: d.baseline, Need: d.needed(w.Need),
 			Shared: w.Sharing == Shared, Name: name, Mine: func(pid int) bool { return d.pids[pid] },

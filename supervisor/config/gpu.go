@@ -140,7 +140,7 @@ func (s Settings) judgeGPU(j *judge, r *Run) {
 	if g.Hold >= g.Horizon && g.Forecast != ForecastOff {
 		j.addf("gpu.hold", shortSpan(g.Hold), "must be shorter than gpu.horizon (%s), or memory is full before anything is done", shortSpan(g.Horizon))
 	}
-	if g.Reader == ReaderOff {
+	if g.Reader == ReaderOff && g.Exporter == "" {
 		for _, least := range []struct{ key, version string }{{"gpu.minimum_driver", g.MinimumDriver}, {"gpu.minimum_cuda", g.MinimumCUDA}} {
 			if least.version != "" {
 				j.addf(least.key, least.version, "nothing reads the driver's version: gpu.reader is off")

@@ -198,7 +198,7 @@ func (p *planner) wish(s supervisor.Status) rules.Wish {
 	if s.State == supervisor.Serving {
 		m.Age = time.Duration(float64(time.Since(s.ServingSince)) * v.pace)
 		for _, d := range g.Devices {
-			if d.Unread == "" && d.Trouble == gpu.NoTrouble && g.Unread == "" {
+			if d.Unread == "" && d.Trouble == gpu.NoTrouble && view.blind() == nil {
 				m.Devices = append(m.Devices, d)
 			}
 		}
@@ -290,20 +290,23 @@ func (p *planner) noteLast(life int64) {
 }
 
 // cleared is a person's word that the worker is to be started: what kept it from its devices is over, they say.
-func (p *planner) cleared() {
+func (p *planner) cleared() (lifted bool) {
 	v := p.devices
+	barred := p.life.Status().Barred != ""
 	v.mu.Lock()
 	v.watch.Clears(v.time())
 	p.plan.Unlatch()
 	v.mu.Unlock()
 	v.remember(p, true)
 	if p.bar == nil {
-		return
+		return false
 	}
 	p.barring.Lock()
 	defer p.barring.Unlock()
 	p.looked = true
-	p.sayBar(v.bar())
+	why := v.bar()
+	p.sayBar(why)
+	return barred && why == ""
 }
 
 // signs is what is known of the devices, with what the plan has learnt of them, and the time by which.
@@ -322,8 +325,11 @@ func (v *devices) signs(view deviceView) rules.GPUs {
 	if view.TooOld != nil {
 		g.TooOld = view.TooOld.Error()
 	}
-	if err := view.blind(); err != nil && v.expected(view) {
+	switch err := view.blind(); {
+	case err != nil && v.expected(view):
 		g.Unread = err.Error()
+	case view.Refused != nil:
+		g.Unread = view.Refused.Error()
 	}
 	return g
 }
@@ -346,6 +352,7 @@ func (v *devices) signsOf(looks []watch.Look, now time.Duration) (all []rules.GP
 			Device: l.UUID, Name: fmt.Sprintf("GPU %d", l.Index), Trouble: l.Sample.Trouble, Detail: l.Sample.Detail,
 			Use: l.Use, Outlook: l.Outlook, Hard: l.Hard, Contexts: l.Contexts, Halt: l.Halt, Explains: l.Explains, Notes: l.Notes,
 		}
+		g.Use.Unused = g.Use.Unused || v.away // nobody knows the processes of a worker that somebody else started
 		switch age := time.Duration(float64(now-l.Sampled) / v.pace); {
 		case l.Sampled == 0:
 			g.Unread = "it hasn't been looked at yet"

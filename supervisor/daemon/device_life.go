@@ -83,7 +83,10 @@ type reclaimer struct{ devices *devices }
 // can't be looked at it waits for a fixed time: a driver needs some.
 func (r reclaimer) Release(ctx context.Context, _ supervisor.Life) error {
 	v := r.devices
-	began, seen := v.time(), v.clock()
+	began, seen, patience := v.time(), v.clock(), min(blindRelease, v.ReclaimTime*3/4)
+	if v.Exporter != "" {
+		began += time.Duration(float64(exportedAge) * v.pace) // what it tells before may be of the life's own beginning
+	}
 	v.holds("")
 	every := time.NewTicker(releaseEvery)
 	defer every.Stop()
@@ -94,10 +97,10 @@ func (r reclaimer) Release(ctx context.Context, _ supervisor.Life) error {
 			if v.released(began) {
 				return nil
 			}
-		case !v.everSaw(), v.clock()-seen >= blindRelease:
+		case !v.everSaw(), v.clock()-seen >= patience:
 			return nil
 		default:
-			v.holds("the GPUs can't be read: it has " + blindRelease.String())
+			v.holds("the GPUs can't be read: it has " + patience.String())
 		}
 		select {
 		case <-ctx.Done():

@@ -32,6 +32,7 @@ type devices struct {
 	config.GPU
 	environment []string // of the worker
 	minimum     gpu.Minimum
+	away        bool    // the worker is somebody else's
 	pace        float64 // how much faster than the clock the time goes by which memory is judged: 1, but in tests
 	source      source  // nil: nothing is read
 	members     members
@@ -71,7 +72,7 @@ type source interface {
 func newDevices(d *daemon) *devices {
 	note := d.arena.Memory()
 	v := &devices{
-		GPU: d.GPU, environment: d.WorkerEnvironment(os.Environ()), pace: pace(), keep: note.Store, clock: monotonic, log: d.Log,
+		GPU: d.GPU, environment: d.WorkerEnvironment(os.Environ()), away: len(d.Command) == 0, pace: pace(), keep: note.Store, clock: monotonic, log: d.Log,
 		first: make(chan struct{}), on: map[string]bool{}, faults: map[gpu.Event]time.Duration{}, members: members{start: startOf},
 	}
 	v.minimum = minimumOf(d.GPU)
@@ -83,11 +84,11 @@ func newDevices(d *daemon) *devices {
 	if err != nil { // no reason not to serve
 		d.Log.Error("the memory of the worker's GPUs is followed anew", "error", err)
 	}
-	if d.GPU.Reader == config.ReaderOff || slices.Equal(d.GPU.Devices, []string{config.NoDevices}) {
+	switch {
+	case slices.Equal(d.GPU.Devices, []string{config.NoDevices}), d.GPU.Reader == config.ReaderOff && d.GPU.Exporter == "":
 		v.told()
 		return v
-	}
-	if d.GPU.Exporter != "" {
+	case d.GPU.Exporter != "":
 		v.source = newExported(d.GPU.Exporter, v.take, d.Log)
 		return v
 	}
@@ -117,6 +118,9 @@ func (v *devices) time() time.Duration { return time.Duration(float64(v.clock())
 
 // every is how often memory is read.
 func (v *devices) every() time.Duration {
+	if v.Exporter != "" {
+		return exportedEvery
+	}
 	return max(time.Duration(float64(time.Second)/v.pace), 50*time.Millisecond)
 }
 
@@ -142,7 +146,7 @@ func readerEnvironment() (env []string) {
 			env = append(env, entry)
 		}
 	}
-	return env
+	return append(env, "GOMAXPROCS=1") // it makes one call at a time, and need wake no second thread for it
 }
 
 // doubleVariable tells the stand-in for NVIDIA's library, which tests and the demonstration have, what to show.
@@ -413,7 +417,7 @@ func (s *deviceView) blind() error {
 		return errors.New(cmp.Or(s.Source.Text, string(s.Source.Kind)))
 	case s.Known && s.System.Library != gpu.Reads:
 		return errors.New(cmp.Or(s.System.Detail, string(s.System.Library)))
-	case s.Refused != nil:
+	case s.Refused != nil && len(s.Looks) == 0:
 		return s.Refused
 	}
 	return nil

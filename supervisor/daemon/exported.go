@@ -4,9 +4,16 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"autoglm-sidecar/gpu"
 	"autoglm-sidecar/gpu/exporter"
+)
+
+// How often an exporter is asked, and how old what it tells may be.
+const (
+	exportedEvery = 5 * time.Second
+	exportedAge   = 30 * time.Second
 )
 
 // exported is a dcgm-exporter as a source. It looks when it likes, and lists no processes.
@@ -22,7 +29,7 @@ type exported struct {
 
 func newExported(url string, take func(gpu.Line), log *slog.Logger) *exported {
 	x := &exported{take: take, next: make(chan struct{})}
-	x.Exporter = exporter.New(exporter.Options{URL: url, Log: log, Take: x.pass})
+	x.Exporter = exporter.New(exporter.Options{URL: url, Every: exportedEvery, Log: log, Take: x.pass})
 	return x
 }
 
@@ -48,8 +55,7 @@ func (x *exported) pass(line gpu.Line) {
 // Order changes nothing: all devices are told of.
 func (x *exported) Order(gpu.Order) {}
 
-// Now waits for the next look at all devices. It may be half a minute old, as the exporter goes; memory that has been given back is seen so much
-// later, and none is thought to be that isn't.
+// Now waits for the next look at all devices. What it tells may be as old as exportedAge.
 func (x *exported) Now(ctx context.Context) error {
 	x.mu.Lock()
 	next := x.next

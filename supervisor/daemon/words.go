@@ -17,8 +17,9 @@ func (b backend) Say(ctx context.Context, w admin.Word) (admin.Taken, error) {
 	case admin.Stop:
 		asked, err = b.life.Stop(ctx, w.By, w.Now)
 	case admin.Start:
-		b.planner.cleared()
+		lifted := b.planner.cleared()
 		asked, err = b.life.Start(ctx, w.By)
+		asked.Joined = asked.Joined && !lifted // what kept it from being started was taken down just now
 	case admin.Drain:
 		asked, err = b.life.Drain(ctx, w.By)
 	case admin.Open:
