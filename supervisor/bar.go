@@ -13,6 +13,6 @@ func bar(t *turn) {
 	}
 	if t.m.State == Halted && t.m.ByBar && t.m.Want == WantRun {
 		t.m.Backoff = 0
-		t.again()
+		t.release()
 	}
 }

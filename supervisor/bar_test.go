@@ -168,3 +168,32 @@ func TestWhatIsKnownAtTheBeginningBarsTheFirstLife(t *testing.T) {
 		h.end(s)
 	})
 }
+
+// TestAGPUThatIsLostWhileItsMemoryIsWaitedFor is no matter of memory: when it is back the worker is started, once that is free.
+func TestAGPUThatIsLostWhileItsMemoryIsWaitedFor(t *testing.T) {
+	within(t, func(t *testing.T, h *host) {
+		m := newMemory()
+		s := h.run(func(o *Options) { o.Reclaimer = m })
+		h.pass(time.Second)
+		if _, err := s.Restart(t.Context(), RestartOptions{Reason: health.Operator}); err != nil {
+			t.Fatal(err)
+		}
+		h.pass(10 * time.Second)
+		s.Bar(noReset)
+		h.pass(3 * time.Minute)
+		if status := s.Status(); status.State != Halted || status.Halted != noReset {
+			t.Errorf("%v: %q", status.State, status.Halted)
+		}
+		s.Bar("")
+		h.pass(time.Minute)
+		if got := s.Status().State; got != Releasing {
+			t.Errorf("it is back, and the memory isn't free: %v", got)
+		}
+		close(m.free)
+		h.pass(5 * time.Second)
+		if status := s.Status(); status.State != Serving || status.Life != 2 {
+			t.Errorf("it is free: %v, life %d", status.State, status.Life)
+		}
+		h.end(s)
+	})
+}

@@ -130,7 +130,7 @@ func (t *turn) abandon(in State, why string) {
 func (t *turn) release() {
 	t.m.PID = 0
 	t.m.Occupied = false
-	if !t.m.Reclaims || t.m.Want != WantRun {
+	if !t.m.Reclaims || t.m.Life == 0 || t.m.Want != WantRun {
 		t.next()
 		return
 	}
@@ -141,6 +141,11 @@ func (t *turn) release() {
 
 // releaseOverdue gives up: a life that is started onto memory that somebody holds would only fail.
 func releaseOverdue(t *turn) {
+	if t.m.Barred != "" { // as where the GPU is lost: when it is back it is looked at anew
+		t.m.ByBar = true
+		t.halt(t.m.Barred)
+		return
+	}
 	why := fmt.Sprintf("the GPU memory of life %d is not free %v after its end", t.m.Life, t.m.Limits.MemoryTime)
 	if t.e.Why != "" {
 		why += ": " + t.e.Why

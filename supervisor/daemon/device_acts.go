@@ -114,7 +114,7 @@ func (p *planner) look(ctx context.Context) {
 	s := p.life.Status()
 	p.follow(s)
 	p.setBar(s)
-	if w := p.wish(s); w.Reason != health.NoReason {
+	if w := p.wish(s); w.Reason != health.NoReason && s.Barred == "" { // under a bar nobody is replaced who is well
 		p.ask(ctx, w, s)
 	}
 	p.devices.remember(p, false)
