@@ -22,7 +22,7 @@ const (
 // String gives them as people say them: "512 MiB", "22.4 GiB".
 func (b Bytes) String() string {
 	switch {
-	case b < 0:
+	case b <= -MiB/2:
 		return "-" + (-b).String()
 	case b < 10*GiB:
 		return fmt.Sprintf("%d MiB", (b+MiB/2)/MiB)

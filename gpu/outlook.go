@@ -96,13 +96,14 @@ type Forecast struct {
 	since  int64   // minute since which the memory is foreseen to be full within the horizon
 	looked int64   // minute of the last trend
 	soon   bool
-	high   int // samples in a row above the hard limit
+	high   int   // samples in a row above the hard limit
+	ready  Bytes // used when it became ready; 0: nobody has looked yet
 	now    Outlook
 }
 
 // Memory is all that a Forecast has to remember over a death of ours: it goes on from it as if nothing had happened.
 type Memory struct {
-	Capacity                   Bytes
+	Capacity, Ready            Bytes
 	Begun, Soon                bool
 	First, Warm, Since, Looked int64
 	Floors                     []Floor
@@ -111,14 +112,14 @@ type Memory struct {
 
 // Memory returns what is to be remembered.
 func (f *Forecast) Memory() Memory {
-	return Memory{f.capacity, f.begun, f.soon, f.first, f.warm, f.since, f.looked, f.floors, f.now}
+	return Memory{f.capacity, f.ready, f.begun, f.soon, f.first, f.warm, f.since, f.looked, f.floors, f.now}
 }
 
 // Recall goes on from what an earlier runner remembered, by rules that may be others by now.
 func Recall(r Rules, m Memory) *Forecast {
 	f := NewForecast(r, m.Capacity)
 	f.begun, f.soon, f.first, f.warm, f.since, f.looked = m.Begun, m.Soon, m.First, m.Warm, m.Since, m.Looked
-	f.floors, f.now = m.Floors, m.Now
+	f.floors, f.now, f.ready = m.Floors, m.Now, m.Ready
 	if f.now.Stage == Watching || f.now.Stage == Tight {
 		f.limit()
 	}
@@ -190,13 +191,26 @@ func (f *Forecast) settle() {
 // limit is as far as the worker may grow from its plateau.
 func (f *Forecast) limit() {
 	n := &f.now
-	n.Limit = f.capacity - Spare
-	if f.rules.Limit > 0 {
-		n.Limit = min(n.Limit, f.rules.Limit)
-	}
+	n.Limit = f.most()
 	n.Allowance = max(0, n.Limit-n.Plateau)
 	if n.Stage = Watching; n.Allowance < LeastAllowance {
 		n.Stage = Tight
+	}
+}
+
+// most is what the worker may use at most.
+func (f *Forecast) most() Bytes {
+	most := f.capacity - Spare
+	if f.rules.Limit > 0 {
+		most = min(most, f.rules.Limit)
+	}
+	return most
+}
+
+// Fit says what the worker could use of the device by now, as neighbours come and go. It counts until the plateau is known.
+func (f *Forecast) Fit(capacity Bytes) {
+	if f.now.Stage < Watching {
+		f.capacity = capacity
 	}
 }
 
@@ -241,13 +255,27 @@ func (f *Forecast) fades(m Floor, age int64) bool {
 	return slope < faded*mean && float64(m.Bytes)+slope*float64(age) < float64(f.now.Limit)
 }
 
-// Sample takes what is used now. It says whether the hard limit has been passed.
+// Sample takes what is used now. It says whether the hard limit has been passed. While the plateau isn't known that is the limit
+// itself, and only for a worker that has grown by as much as any has to be allowed to: one that was made to fill its device does so
+// from the beginning.
 func (f *Forecast) Sample(used Bytes) (passed bool) {
 	n := &f.now
-	if n.Stage != Watching || used <= n.Plateau+Bytes(hard*float64(n.Allowance)) {
+	if f.ready == 0 {
+		f.ready = used
+	}
+	var above bool
+	switch n.Stage {
+	case Warming, Settling:
+		above = used > f.most() && used-f.ready >= LeastAllowance
+	case Watching:
+		above = used > n.Plateau+Bytes(hard*float64(n.Allowance))
+	case Tight:
+	}
+	if !above {
 		f.high = 0
 		return false
 	}
+	n.Limit = f.most()
 	f.high++
 	return f.high >= hardSamples
 }

@@ -20,11 +20,12 @@ type Left struct {
 	Baseline  Bytes              // used before the life began; below 0: not known
 	Need      Bytes              // that the next life will want; 0: not known
 	Shared    bool               // others use the device, too
+	Patient   bool               // it has been waited for long: room for the next life is enough
 	Name      func(pid int) string
 }
 
 // Free says that the device's memory is free for the next life, or who holds it. Where the device is the worker's alone it has to be as
-// it was; where it isn't, what the next life needs has to be free. Where nothing of either is known it has to be enough that none
+// it was, or if it doesn't get so for long, what the next life needs has to be free; where it isn't, that alone. Where nothing of either is known it has to be enough that none
 // of the life's processes is listed any more.
 func (l *Left) Free() (free bool, held string) {
 	if l.Sample.Trouble != NoTrouble {
@@ -43,6 +44,8 @@ func (l *Left) Free() (free bool, held string) {
 	}
 	most := l.Baseline + slack(l.Sample.Total)
 	switch {
+	case l.Patient && l.Need > 0 && l.Sample.Free >= l.Need:
+		return true, ""
 	case !l.Shared && len(others) == 0 && l.Baseline >= 0:
 		if l.Sample.Used <= most {
 			return true, ""

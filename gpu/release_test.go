@@ -33,6 +33,11 @@ func TestMemoryIsFreeForTheNextLife(t *testing.T) {
 		}, ""},
 		{"shared, says the user, with nobody that is listed", Left{Sample: used(50 * GiB), Need: 40 * GiB, Shared: true}, "no process is listed"},
 		{"nothing is known but that its processes are gone", Left{Sample: used(50 * GiB), Baseline: -1}, ""},
+		{"more than a little, for long, and there is room", Left{Sample: used(1500 * MiB), Baseline: 600 * MiB, Need: 40 * GiB, Patient: true}, ""},
+		{"and there is none", Left{Sample: used(50 * GiB), Baseline: 600 * MiB, Need: 40 * GiB, Patient: true}, "held by no process"},
+		{"one of its processes is listed, for long", Left{
+			Sample: used(22 * GiB), Need: 40 * GiB, Patient: true, Processes: Processes{Processes: []Process{{PID: 4711, Bytes: 21 * GiB}}},
+		}, "PID 4711"},
 		{"the device is lost", Left{Sample: Sample{Trouble: Lost}}, "GPU 2 can't be read: lost"},
 	} {
 		test.left.Device.Index = 2

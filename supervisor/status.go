@@ -33,6 +33,7 @@ type Status struct {
 	Counts  Counts    // of all that have ended, whatever the runner
 
 	Barred  string   // why no life may be started; empty: one may
+	Unfree  bool     // it is halted since the memory of the last life isn't free
 	Observe bool     // mode observe
 	Would   Would    // restarts that were decided on and not carried out, whatever the runner
 	Frozen  Frost    // a freeze in force
@@ -70,7 +71,7 @@ func (s *Supervisor) picture() *snapshot {
 		Phase: m.Phase(), State: m.State, Since: s.wall(m.Since), Life: m.Life, PID: m.PID, Progress: s.progress.words(),
 		EverServed: m.Served != 0, Warmup: m.Warmup, Leaving: m.Want == WantLeave, LastError: m.LastError, LastExit: s.lastExit,
 		Restart: s.dated(m.Restart), Ended: slices.Clone(s.ended), Counts: m.Counts,
-		Barred: m.Barred, Observe: m.Observe, Would: m.Would, Drained: s.standing(m.Drain), Stopped: s.standing(m.Stop), Frozen: s.frost(m.Freeze),
+		Barred: m.Barred, Unfree: m.Unfree && m.State == Halted, Observe: m.Observe, Would: m.Would, Drained: s.standing(m.Drain), Stopped: s.standing(m.Stop), Frozen: s.frost(m.Freeze),
 	}}
 	if s.process != nil {
 		p.process = s.process

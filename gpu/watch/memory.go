@@ -13,6 +13,7 @@ import (
 // memory is what outlives the sidecar, in gob: its fields go by their names, so one that is added or gone is no trouble.
 type memory struct {
 	Life    int64
+	Served  bool
 	Devices []remembered
 }
 
@@ -34,7 +35,7 @@ type remembered struct {
 // Append appends all that has to outlive the sidecar: some 5 KiB a device, for a window of four hours 8; half of it when it was
 // compressed.
 func (w *Watch) Append(b []byte) ([]byte, error) {
-	m := memory{Life: w.life}
+	m := memory{Life: w.life, Served: w.served}
 	for _, d := range w.all() {
 		r := remembered{
 			Device: d.Device, Trouble: d.sample.Trouble, Lost: d.lost, Baseline: d.baseline, Highest: d.highest, Need: d.need,
@@ -62,7 +63,7 @@ func (w *Watch) Restore(b []byte) error {
 	if err := gob.NewDecoder(bytes.NewReader(b)).Decode(&m); err != nil {
 		return fmt.Errorf("read what was known of the GPUs: %w", err)
 	}
-	w.life = m.Life
+	w.life, w.served = m.Life, m.Served
 	for _, r := range m.Devices {
 		w.absent = append(w.absent, w.recall(r))
 	}

@@ -47,11 +47,18 @@ type Watch struct {
 	Options
 	life    int64
 	serves  bool
+	served  bool // the life does, or did
 	devices []*device
 	// absent are those that it used and that are not listed now: the reader hasn't spoken yet, or the driver has lost them. The one that
 	// is gone for the longest comes first; mostAbsent at the most.
 	absent []*device
 }
+
+const (
+	// BlindWait is what a driver gets for a process's end where nobody can see how far it is.
+	BlindWait = 10 * time.Second
+	roomWait  = 30 * time.Second
+)
 
 // mostAbsent bounds what is kept of devices that may never come back, as instances that were divided anew.
 const mostAbsent = 16
@@ -123,14 +130,18 @@ func (w *Watch) faultRules(d gpu.Device) gpu.FaultRules {
 // all are the devices that it uses or used.
 func (w *Watch) all() []*device { return slices.Concat(w.devices, w.absent) }
 
-// Launch is the moment before a life's first process: what the devices use now is not its own. The look has to be a fresh one.
-func (w *Watch) Launch(life int64) {
+// Launch is the moment before a life's first process: what the devices use now is not its own. fresh says that they have been looked at
+// just now; else it isn't known what they use.
+func (w *Watch) Launch(life int64, fresh bool) {
 	if life == w.life {
 		return
 	}
-	w.life, w.serves = life, false
+	w.life, w.serves, w.served = life, false, false
 	for _, d := range w.devices {
 		d.launch(w.Sharing == Exclusive)
+		if !fresh {
+			d.baseline = -1
+		}
 	}
 	for _, d := range w.absent { // nobody has looked at them
 		d.launch(w.Sharing == Exclusive)
@@ -158,12 +169,9 @@ func (d *device) launch(exclusive bool) {
 // launched under our eyes it isn't known what the devices used before it.
 func (w *Watch) Serves(life int64) {
 	if life != w.life {
-		w.Launch(life)
-		for _, d := range w.all() {
-			d.baseline = -1
-		}
+		w.Launch(life, false)
 	}
-	w.serves = true
+	w.serves, w.served = true, true
 }
 
 // Ends is when a life is over or on its way out: its memory is not judged any more.
@@ -252,12 +260,20 @@ func (w *Watch) measure(d *device, now time.Duration, mine func(int) bool) {
 		d.curve = append(d.curve, ended)
 		d.curve = d.curve[max(0, len(d.curve)-CurveKept):]
 	}
-	if !w.serves {
+	if !w.served {
 		d.highest = max(d.highest, d.use.Used)
+	}
+	if !w.serves {
 		return
 	}
 	if d.forecast == nil {
+		if !d.use.OK {
+			return // of a gap nobody knows what the worker could use
+		}
 		d.forecast = gpu.NewForecast(w.rulesOf(d), d.capacity())
+	}
+	if d.use.OK {
+		d.forecast.Fit(d.capacity())
 	}
 	if whole {
 		d.forecast.Minute(ended.Floor)
@@ -289,6 +305,9 @@ func (w *Watch) takeProcesses(d *device, p gpu.Processes, now time.Duration, min
 	case gpu.NoTrouble:
 	case gpu.Unpermitted, gpu.Unsupported: // there is none to be had
 		p.Processes = nil
+		d.faults.Shared = w.Sharing != Exclusive // nobody knows who else is there
+		d.processes, d.listed = p, now
+		return
 	default:
 		return // the last list is better than none
 	}
@@ -329,10 +348,17 @@ func (d *device) needed(said gpu.Bytes) gpu.Bytes {
 }
 
 // Free says whether the memory of the life that has ended is free for the next on all devices, by looks that are younger than since; or
-// who holds it. name gives a process's name, "" if it has none.
-func (w *Watch) Free(since time.Duration, name func(pid int) string) (free bool, held string) {
+// who holds it. name gives a process's name, "" if it has none. waited is for how long that was asked: after BlindWait a
+// device that can't be read isn't waited for any longer, after roomWait it has to be enough that the next life has room.
+func (w *Watch) Free(since, waited time.Duration, name func(pid int) string) (free bool, held string) {
 	var all []string
 	for _, d := range w.devices {
+		if d.sampled >= since && d.blind() {
+			if waited < BlindWait {
+				all = append(all, fmt.Sprintf("GPU %d can't be read (%s): a fixed time is waited", d.Index, d.sample.Trouble))
+			}
+			continue
+		}
 		if d.sampled < since || d.sample.Trouble == gpu.NoTrouble && d.listed < since {
 			all = append(all, fmt.Sprintf("GPU %d hasn't been looked at since", d.Index))
 			continue
@@ -343,13 +369,33 @@ func (w *Watch) Free(since time.Duration, name func(pid int) string) (free bool,
 		}
 		left := gpu.Left{
 			Device: d.Device, Sample: d.sample, Processes: d.processes, Baseline: d.baseline, Need: d.needed(w.Need),
-			Shared: w.Sharing == Shared, Name: name, Mine: func(pid int) bool { return d.pids[pid] },
+			Shared: w.Sharing == Shared, Patient: waited >= roomWait, Name: name, Mine: func(pid int) bool { return d.pids[pid] },
 		}
 		if free, held := left.Free(); !free {
 			all = append(all, held)
 		}
 	}
 	return len(all) == 0, strings.Join(all, "; ")
+}
+
+// blind says that the device's memory can't be read, though nothing is wrong with it.
+func (d *device) blind() bool {
+	return d.sample.Trouble == gpu.Unpermitted || d.sample.Trouble == gpu.Unsupported || d.sample.Trouble == gpu.Unreadable
+}
+
+// Rebase takes what the devices use now for what they use without a worker: a person says so, who was told who has it.
+func (w *Watch) Rebase() {
+	for _, d := range w.devices {
+		mine := slices.ContainsFunc(d.processes.Processes, func(p gpu.Process) bool { return d.pids[p.PID] })
+		if d.sampled != 0 && d.sample.Trouble == gpu.NoTrouble && !mine {
+			d.baseline, d.need, d.highest = d.sample.Used, 0, 0
+		}
+	}
+}
+
+// MayHold says whether the life may have left memory on a device: it was seen to have some, or nobody could see.
+func (w *Watch) MayHold() bool {
+	return slices.ContainsFunc(w.all(), func(d *device) bool { return d.highest > 0 || len(d.pids) > 0 || !d.use.Unused })
 }
 
 // Bar is why no life may be started on the devices; empty: one may.
@@ -422,9 +468,6 @@ func (w *Watch) Looks(now time.Duration) []Look {
 	slices.SortStableFunc(all, func(a, b Look) int { return cmp.Compare(a.Index, b.Index) })
 	return all
 }
-
-// Knows says whether any device of the worker was ever seen.
-func (w *Watch) Knows() bool { return len(w.devices)+len(w.absent) > 0 }
 
 // Listed are the PIDs that the driver listed last of a device: by them the next sample of it is judged.
 func (w *Watch) Listed(uuid string) []int {

@@ -89,7 +89,7 @@ func (m *machine) look() Look { return m.w.Looks(m.now)[0] }
 // serves is a life that has loaded its model.
 func (m *machine) serves(life int64, used gpu.Bytes) {
 	m.looks()
-	m.w.Launch(life)
+	m.w.Launch(life, true)
 	m.passes(time.Minute, func(float64) { m.used = used })
 	m.w.Serves(life)
 }
@@ -158,32 +158,127 @@ func TestTheNextLifeNeedsWhatTheLastHad(t *testing.T) {
 	m.w.Ends(1)
 	ended := m.now
 	name := func(int) string { return "vllm" }
-	if free, held := m.w.Free(ended, name); free || !strings.Contains(held, "looked at") {
+	if free, held := m.w.Free(ended, 0, name); free || !strings.Contains(held, "looked at") {
 		t.Errorf("before anybody looked: %v, %q", free, held)
 	}
 	m.passes(6*time.Second, nil)
-	if free, held := m.w.Free(ended, name); free || !strings.Contains(held, "PID 4711 (vllm) holds 60.0 GiB of GPU 0") {
+	if free, held := m.w.Free(ended, 0, name); free || !strings.Contains(held, "PID 4711 (vllm) holds 60.0 GiB of GPU 0") {
 		t.Errorf("it lives on: %v, %q", free, held)
 	}
 	m.dies() // and the next runner knows whose PIDs they are
 	m.passes(6*time.Second, nil)
-	if free, held := m.w.Free(ended, name); free || !strings.Contains(held, "PID 4711") {
+	if free, held := m.w.Free(ended, 0, name); free || !strings.Contains(held, "PID 4711") {
 		t.Errorf("after a death of ours: %v, %q", free, held)
 	}
 	m.used, m.unseen = 0, 20*gpu.GiB // its teardown
 	m.passes(6*time.Second, nil)
-	if free, held := m.w.Free(ended, name); free || !strings.Contains(held, "19.5 GiB of GPU 0, held by no process") {
+	if free, held := m.w.Free(ended, 0, name); free || !strings.Contains(held, "19.5 GiB of GPU 0, held by no process") {
 		t.Errorf("the driver tears down: %v, %q", free, held)
 	}
 	m.unseen = 500 * gpu.MiB
 	m.looks()
-	if free, held := m.w.Free(ended, name); !free {
+	if free, held := m.w.Free(ended, 0, name); !free {
 		t.Errorf("it is free: %q", held)
 	}
 	m.others = 30 * gpu.GiB // of a neighbour who came meanwhile
 	m.passes(6*time.Second, nil)
-	if free, held := m.w.Free(ended, name); free || !strings.Contains(held, "63.0 GiB are needed") {
+	if free, held := m.w.Free(ended, 0, name); free || !strings.Contains(held, "63.0 GiB are needed") {
 		t.Errorf("a neighbour has it: %v, %q", free, held)
+	}
+}
+
+// TestADeviceThatCanNotBeRead is waited for as long as a driver needs, and no longer.
+func TestADeviceThatCanNotBeRead(t *testing.T) {
+	for _, trouble := range []gpu.Trouble{gpu.Unpermitted, gpu.Unsupported, gpu.Unreadable, gpu.Lost} {
+		m := newMachine(t, Options{})
+		m.trouble = trouble
+		m.serves(1, 60*gpu.GiB)
+		m.w.Ends(1)
+		ended := m.now
+		m.passes(6*time.Second, nil)
+		soon, _ := m.w.Free(ended, 9*time.Second, nil)
+		late, held := m.w.Free(ended, BlindWait, nil)
+		if soon || late != (trouble != gpu.Lost) {
+			t.Errorf("%s: free after 9 s %v, after 10 s %v (%q)", trouble, soon, late, held)
+		}
+	}
+}
+
+// TestRoomIsEnoughAfterAWhile, and a person's word after that, but never while a process of the worker is there.
+func TestRoomIsEnoughAfterAWhile(t *testing.T) {
+	m := newMachine(t, Options{})
+	m.serves(1, 40*gpu.GiB)
+	m.passes(time.Hour, nil)
+	m.w.Ends(1)
+	ended := m.now
+	m.passes(6*time.Second, nil)
+	if free, _ := m.w.Free(ended, time.Hour, nil); free {
+		t.Error("it lives on, and its memory is free")
+	}
+	m.w.Rebase()
+	if free, _ := m.w.Free(ended, time.Hour, nil); free {
+		t.Error("a person's word made memory free of a process that lives on")
+	}
+	m.used, m.unseen = 0, 2*gpu.GiB // a program that the driver doesn't list
+	m.passes(6*time.Second, nil)
+	if free, held := m.w.Free(ended, roomWait-1, nil); free || !strings.Contains(held, "held by no process") {
+		t.Errorf("at once: %v, %q", free, held)
+	}
+	if free, held := m.w.Free(ended, roomWait, nil); !free {
+		t.Errorf("with room for the next: %q", held)
+	}
+	m.unseen = 50 * gpu.GiB
+	m.passes(6*time.Second, nil)
+	if free, _ := m.w.Free(ended, time.Hour, nil); free {
+		t.Error("there is no room, and it is free")
+	}
+	m.w.Rebase()
+	if free, held := m.w.Free(ended, 0, nil); !free {
+		t.Errorf("a person says that it is as it is to be: %q", held)
+	}
+}
+
+// TestALeakIsNoNeed: what a life needs is what it took until its plateau, whatever becomes of it, and of us.
+func TestALeakIsNoNeed(t *testing.T) {
+	m := newMachine(t, Options{})
+	m.serves(1, 40*gpu.GiB)
+	m.passes(time.Hour, nil)
+	m.used = 70 * gpu.GiB
+	m.passes(time.Minute, nil)
+	m.w.serves = false // the next runner has not seen yet that it serves
+	m.dies()
+	m.passes(time.Minute, nil)
+	m.w.Ends(1)
+	m.passes(time.Minute, nil)
+	if got := m.look().Need; got != 42*gpu.GiB {
+		t.Errorf("it needs %v", got)
+	}
+}
+
+// TestWhatItMayUseIsKnownWithItsPlateau: neither a gap at its first sample nor a neighbour who wasn't listed yet lasts for its life.
+func TestWhatItMayUseIsKnownWithItsPlateau(t *testing.T) {
+	m := newMachine(t, Options{})
+	m.looks()
+	m.w.Launch(1, true)
+	m.used, m.trouble = 40*gpu.GiB, gpu.Unreadable
+	m.w.Serves(1)
+	m.passes(5*time.Second, nil)
+	m.trouble = gpu.NoTrouble
+	m.passes(10*time.Second, nil)
+	m.others = 20 * gpu.GiB
+	m.passes(2*time.Hour, nil)
+	if o := m.look().Outlook; o.Stage != gpu.Watching || o.Limit != 80*gpu.GiB-20*gpu.GiB-500*gpu.MiB-gpu.Spare {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestALookThatIsOldSaysNothingOfWhatTheDeviceUses(t *testing.T) {
+	m := newMachine(t, Options{Sharing: Exclusive})
+	m.serves(1, 60*gpu.GiB)
+	m.w.Ends(1)
+	m.w.Launch(2, false) // the reader is silent: its last look shows the life before
+	if l := m.look(); l.Baseline != -1 {
+		t.Errorf("the baseline is %v", l.Baseline)
 	}
 }
 
@@ -196,7 +291,7 @@ func TestSlackDoesNotAddUp(t *testing.T) {
 		m.unseen += 300 * gpu.MiB
 		m.passes(6*time.Second, nil)
 	}
-	if free, _ := m.w.Free(0, nil); free {
+	if free, _ := m.w.Free(0, 0, nil); free {
 		t.Error("1.5 GiB more than at first, 300 MiB a life, and it counts as given back")
 	}
 }
@@ -298,7 +393,7 @@ func TestALifeThatBeginsBeforeTheReaderSpeaks(t *testing.T) {
 	if err := m.w.Restore(b); err != nil {
 		t.Fatal(err)
 	}
-	m.w.Launch(2)
+	m.w.Launch(2, true)
 	m.w.Serves(2)
 	m.w.Uses([]gpu.Device{{UUID: uuid, Total: total}})
 	m.passes(10*time.Second, nil)
@@ -360,7 +455,7 @@ func TestADeviceThatIsNotTheWorkersAfterAllBarsNobody(t *testing.T) {
 	m.w.Take(gpu.Line{Event: &gpu.Event{Device: uuid, Xid: 79}}, m.now, mine)
 	m.w.Uses([]gpu.Device{{UUID: "GPU-another"}})
 	m.w.Forget(func(id string) bool { return id == uuid })
-	if bar := m.w.Bar(m.now); bar != "" || !m.w.Knows() {
+	if bar := m.w.Bar(m.now); bar != "" || !m.w.MayHold() {
 		t.Errorf("%q", bar)
 	}
 	for i := range 100 { // instances are divided anew again and again

@@ -292,9 +292,12 @@ func (p *planner) noteLast(life int64) {
 // cleared is a person's word that the worker is to be started: what kept it from its devices is over, they say.
 func (p *planner) cleared() (lifted bool) {
 	v := p.devices
-	barred := p.life.Status().Barred != ""
+	s := p.life.Status()
 	v.mu.Lock()
 	v.watch.Clears(v.time())
+	if s.Unfree {
+		v.watch.Rebase() // who says so was told who has it
+	}
 	p.plan.Unlatch()
 	v.mu.Unlock()
 	v.remember(p, true)
@@ -306,7 +309,7 @@ func (p *planner) cleared() (lifted bool) {
 	p.looked = true
 	why := v.bar()
 	p.sayBar(why)
-	return barred && why == ""
+	return s.Barred != "" && why == ""
 }
 
 // signs is what is known of the devices, with what the plan has learnt of them, and the time by which.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"autoglm-sidecar/gpu"
+	"autoglm-sidecar/gpu/watch"
 	"autoglm-sidecar/supervisor"
 )
 
@@ -48,11 +49,11 @@ func (v *devices) launch(ctx context.Context, life supervisor.Life) {
 	fresh, cancel := context.WithTimeout(ctx, freshLook)
 	defer cancel()
 	v.await(fresh)
-	v.lookNow(fresh)
+	looked := v.lookNow(fresh) && v.sees()
 	v.members.of(nil) // what the driver still lists of the life before is not this one's
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.watch.Launch(int64(life))
+	v.watch.Launch(int64(life), looked)
 	v.stale = true
 }
 
@@ -69,12 +70,8 @@ func (v *devices) lookNow(ctx context.Context) (looked bool) {
 	return v.source.Now(ctx) == nil
 }
 
-const (
-	// releaseEvery is how often memory that is to come back is looked at.
-	releaseEvery = 500 * time.Millisecond
-	// blindRelease is what is waited instead where nobody can look.
-	blindRelease = 10 * time.Second
-)
+// releaseEvery is how often memory that is to come back is looked at.
+const releaseEvery = 500 * time.Millisecond
 
 // reclaimer waits for a life's memory.
 type reclaimer struct{ devices *devices }
@@ -83,7 +80,8 @@ type reclaimer struct{ devices *devices }
 // can't be looked at it waits for a fixed time: a driver needs some.
 func (r reclaimer) Release(ctx context.Context, _ supervisor.Life) error {
 	v := r.devices
-	began, seen, patience := v.time(), v.clock(), min(blindRelease, v.ReclaimTime*3/4)
+	began, since, patience := v.time(), v.clock(), min(watch.BlindWait, v.ReclaimTime*3/4)
+	seen := since
 	if v.Exporter != "" {
 		began += time.Duration(float64(exportedAge) * v.pace) // what it tells before may be of the life's own beginning
 	}
@@ -94,10 +92,14 @@ func (r reclaimer) Release(ctx context.Context, _ supervisor.Life) error {
 		switch {
 		case v.lookNow(ctx) && v.sees():
 			seen = v.clock()
-			if v.released(began) {
+			waited := seen - since
+			if waited >= v.ReclaimTime*3/4 {
+				waited = time.Hour // where that is short, each wait has to end within it
+			}
+			if v.released(began, waited) {
 				return nil
 			}
-		case !v.everSaw(), v.clock()-seen >= patience:
+		case !v.mayHold(), v.clock()-seen >= patience:
 			return nil
 		default:
 			v.holds("the GPUs can't be read: it has " + patience.String())
@@ -111,7 +113,7 @@ func (r reclaimer) Release(ctx context.Context, _ supervisor.Life) error {
 }
 
 // released says whether all memory is free by looks since began, and notes who holds it.
-func (v *devices) released(began time.Duration) bool {
+func (v *devices) released(began, waited time.Duration) bool {
 	v.mu.Lock()
 	pids := v.watch.ListedOfAll()
 	v.mu.Unlock()
@@ -121,7 +123,7 @@ func (v *devices) released(began time.Duration) bool {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	free, held := v.watch.Free(began, func(pid int) string { return names[pid] })
+	free, held := v.watch.Free(began, waited, func(pid int) string { return names[pid] })
 	v.held = held
 	return free
 }
@@ -132,11 +134,11 @@ func (v *devices) sees() bool {
 	return view.blind() == nil && len(view.Looks) > 0
 }
 
-// everSaw says whether any device of the worker was ever seen.
-func (v *devices) everSaw() bool {
+// mayHold says whether the life may have left memory on any device.
+func (v *devices) mayHold() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.watch.Knows()
+	return v.watch.MayHold()
 }
 
 // holds notes who has the memory that is waited for.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"autoglm-sidecar/gpu"
+	"autoglm-sidecar/gpu/watch"
 	"autoglm-sidecar/sockets/arena"
 	"autoglm-sidecar/supervisor"
 	"autoglm-sidecar/supervisor/config"
@@ -547,10 +548,10 @@ func TestALifesMemoryIsWaitedFor(t *testing.T) {
 		{"its process is listed on", func(*rig) {}, 20 * time.Second, func(r *rig) { r.used[one] = 0 }, 10 * time.Second, "PID 10"},
 		{"for ever", func(*rig) {}, time.Minute, nil, -1, "PID 10"},
 		{"the driver tears down", func(r *rig) { r.used[one], r.unseen[one] = 0, 20*gpu.GiB }, 20 * time.Second, func(r *rig) { r.unseen[one] = 0 }, 10 * time.Second, "held by no process"},
-		{"the reader is silent", func(r *rig) { r.state.Kind = gpu.SourceSilent }, time.Minute, nil, blindRelease, ""},
-		{"it is gone", func(r *rig) { r.state.Kind = gpu.SourceAbsent }, time.Minute, nil, blindRelease, ""},
+		{"the reader is silent", func(r *rig) { r.state.Kind = gpu.SourceSilent }, time.Minute, nil, watch.BlindWait, ""},
+		{"it is gone", func(r *rig) { r.state.Kind = gpu.SourceAbsent }, time.Minute, nil, watch.BlindWait, ""},
 		{"it hangs", func(r *rig) { r.answer = hangs }, time.Minute, nil, 2 * freshLook, ""},
-		{"it falls silent meanwhile", func(*rig) {}, 20 * time.Second, func(r *rig) { r.state.Kind = gpu.SourceSilent }, 10*time.Second + blindRelease - releaseEvery, "PID 10"},
+		{"it falls silent meanwhile", func(*rig) {}, 20 * time.Second, func(r *rig) { r.state.Kind = gpu.SourceSilent }, 10*time.Second + watch.BlindWait - releaseEvery, "PID 10"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
