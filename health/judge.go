@@ -94,6 +94,14 @@ func (j *Judge) Ask(asked ...Asked) {
 	}
 }
 
+// Dismiss takes back that signals will be about something, as about a device that is not there any more, with all that was said of it.
+func (j *Judge) Dismiss(abouts ...string) {
+	for _, about := range abouts {
+		delete(j.state, about)
+		j.asked = slices.DeleteFunc(j.asked, func(a Asked) bool { return a.About == about })
+	}
+}
+
 // Begin forgets all that was known, for a life that begins or that a new runner meets: what was counted before may be of
 // another worker. The first veto's time counts as if a byte had just come, so nothing is concluded in haste. Of the
 // probes in passed it is known that they have been well in this life.

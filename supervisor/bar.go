@@ -6,8 +6,12 @@ package supervisor
 // bar sets one up, replaces it or takes it down.
 func bar(t *turn) {
 	if t.m.Barred = oneLine(t.e.Why); t.m.Barred != "" {
-		if t.m.State == Halted && t.m.ByBar {
+		switch {
+		case t.m.State == Halted && t.m.ByBar:
 			t.explain(t.m.Barred)
+		case t.m.State == Releasing: // there is nothing to wait for
+			t.m.ByBar = true
+			t.halt(t.m.Barred)
 		}
 		return
 	}

@@ -416,7 +416,7 @@ func TestOrdersFindOutWhatIsMissing(t *testing.T) {
 		{
 			missing: "an exit",
 			facts:   without(Serving, EventExited, nil),
-			broken:  ": 0 lives are alive",
+			broken:  "lives are alive",
 		},
 		{
 			missing: "a look at what people want",

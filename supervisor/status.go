@@ -17,8 +17,9 @@ type Status struct {
 	Upstream Upstream // zero: it isn't known
 	Progress string   // while it starts: the latest sign of it, and what it lacks; while it ends: who is still waited for
 
-	EverServed   bool      // some life has served: then streams are held for the next
-	ServingSince time.Time // zero unless a life serves or drains
+	EverServed   bool          // some life has served: then streams are held for the next
+	ServingSince time.Time     // zero unless a life serves or drains
+	Served       time.Duration // likewise, by Clock
 	Warmup       time.Duration
 	NextStart    time.Time // zero unless it backs off
 
@@ -78,7 +79,7 @@ func (s *Supervisor) picture() *snapshot {
 		p.Upstream = s.process.Upstream()
 	}
 	if p.Phase == PhaseServing || p.Phase == PhaseDraining {
-		p.ServingSince = s.wall(m.Served)
+		p.ServingSince, p.Served = s.wall(m.Served), m.Served
 	}
 	if m.ErrorAt != 0 {
 		p.ErrorAt = s.wall(m.ErrorAt)

@@ -136,6 +136,7 @@ func (t *turn) release() {
 	}
 	t.enter(Releasing)
 	t.wait(t.m.Limits.MemoryTime)
+	t.hold() // it may have been refusing
 	t.do(EffectRelease)
 }
 

@@ -83,6 +83,8 @@ type State struct {
 	Limit, Forecast, Age Want
 
 	Forecasted time.Duration // when a restart was last made for a forecast; 0: never
+	// Filled are the devices that were full in all but name when a restart was made, within the horizon; the oldest comes first.
+	Filled []Filled
 	// Made are the devices for whose memory the last restart was made, and of which isn't known yet whether it came back.
 	Made    []Made
 	Latched []Latch
@@ -94,6 +96,15 @@ type Want struct {
 	Until   time.Duration // it isn't wished again before
 	Frozen  bool          // it isn't before a freeze is over
 }
+
+// Filled is a device whose full memory a restart was made for.
+type Filled struct {
+	Device string
+	At     time.Duration
+}
+
+// mostFilled is how many restarts are made for one device's full memory within the horizon: more would only cut streams.
+const mostFilled = 2
 
 // Made is a device for whose memory a life was restarted.
 type Made struct {
@@ -115,7 +126,8 @@ type Made struct {
 // patience has ended.
 //
 // At most one restart is made for a forecast within the horizon. And if after a restart for memory the next life begins where
-// the one before has ended, restarts don't help: there is none for that device's memory any more until a person says so (Unlatch).
+// the one before has ended, or its memory is full again before it has a plateau, or for the third time within the horizon, restarts don't
+// help: there is none for that device's memory any more until a person says so (Unlatch).
 type Plan struct {
 	PlanRules
 
@@ -133,7 +145,7 @@ func NewPlan(r PlanRules, s State) *Plan { return &Plan{PlanRules: r, state: s.c
 func (p *Plan) State() State { return p.state.clone() }
 
 func (s State) clone() State {
-	s.Made, s.Latched = slices.Clone(s.Made), slices.Clone(s.Latched)
+	s.Made, s.Latched, s.Filled = slices.Clone(s.Made), slices.Clone(s.Latched), slices.Clone(s.Filled)
 	return s
 }
 
@@ -141,7 +153,7 @@ func (s State) clone() State {
 func (p *Plan) Latched() []Latch { return p.state.clone().Latched }
 
 // Unlatch has restarts made for memory again: a person started or restarted the worker.
-func (p *Plan) Unlatch() { p.state.Latched, p.state.Made = nil, nil }
+func (p *Plan) Unlatch() { p.state.Latched, p.state.Made, p.state.Filled = nil, nil, nil }
 
 // MadeOf are the devices of a life that a restart for memory is made for, as they are now.
 func MadeOf(life int64, devices []GPU) (made []Made) {
@@ -165,7 +177,11 @@ func (p *Plan) Restarted(reason health.Reason, now time.Duration, before []Made)
 	if reason != health.MemoryForecast && reason != health.MemoryLimit {
 		return
 	}
+	p.state.Filled = slices.DeleteFunc(p.state.Filled, func(f Filled) bool { return now-f.At >= p.Horizon })
 	for _, m := range before {
+		if reason == health.MemoryLimit {
+			p.state.Filled = append(p.state.Filled, Filled{m.Device, now})
+		}
 		p.state.Made = slices.DeleteFunc(p.state.Made, func(o Made) bool { return o.Device == m.Device })
 		p.state.Made = append(p.state.Made, m)
 	}
@@ -231,11 +247,28 @@ func (w *Want) due(now time.Duration) bool { return !w.Frozen && now >= w.Until 
 // limit: the memory of a device is full in all but name.
 func (p *Plan) limit(m Moment, _ time.Duration) Wish {
 	for _, d := range m.Devices {
-		if d.Hard && p.Forecast == ForecastAct && p.helps(d) && p.state.Limit.due(m.Now) {
-			return Wish{health.MemoryLimit, nameOf(d, len(m.Devices)) + Full(d), true}
+		if !d.Hard || p.Forecast != ForecastAct || !p.helps(d) || !p.state.Limit.due(m.Now) {
+			continue
 		}
+		if p.inVain(d, m) {
+			p.state.Latched = append(p.state.Latched, Latch{d.Device, d.Use.Used, d.Use.Used})
+			continue
+		}
+		return Wish{health.MemoryLimit, nameOf(d, len(m.Devices)) + Full(d), true}
 	}
 	return Wish{}
+}
+
+// inVain says that the memory is full again though it was restarted for that: before the new life even had a plateau, or for the
+// third time within the horizon.
+func (p *Plan) inVain(d GPU, m Moment) bool {
+	filled := 0
+	for _, f := range p.state.Filled {
+		if f.Device == d.Device && m.Now-f.At < p.Horizon {
+			filled++
+		}
+	}
+	return filled >= mostFilled || slices.ContainsFunc(p.state.Made, func(b Made) bool { return b.Device == d.Device && b.Life != m.Life })
 }
 
 // helps says that a restart may help a device's memory.

@@ -557,3 +557,46 @@ func TestTheStateCanBeKept(t *testing.T) {
 		t.Errorf("unlatched: %+v", s)
 	}
 }
+
+// TestFullMemoryIsNoLoop: restarts for memory that is full cut streams, so they end when they don't help.
+func TestFullMemoryIsNoLoop(t *testing.T) {
+	full := leaking(0.5, 5*time.Hour)
+	full.Hard = true
+	at := func(life int64, now time.Duration, d GPU) Moment {
+		return Moment{Now: now, Wall: time.Unix(0, 0), Life: life, Age: time.Hour, Streams: 5, Devices: []GPU{d}}
+	}
+	t.Run("full again in its warm-up", func(t *testing.T) {
+		p := NewPlan(PlanRules{Horizon: 10 * time.Hour, Forecast: ForecastAct}, State{})
+		if w := p.Look(at(7, noon, full)); w.Reason != health.MemoryLimit {
+			t.Fatalf("the first time: %+v", w)
+		}
+		p.Restarted(health.MemoryLimit, noon+time.Minute, MadeOf(7, []GPU{full}))
+		again := full
+		again.Outlook.Stage = gpu.Warming
+		if w := p.Look(at(8, noon+time.Hour, again)); w.Reason != health.NoReason || len(p.Latched()) != 1 {
+			t.Errorf("in the warm-up of the next life: %+v, latched %v", w, p.Latched())
+		}
+	})
+	t.Run("for the third time within the horizon", func(t *testing.T) {
+		p := NewPlan(PlanRules{Horizon: 10 * time.Hour, Forecast: ForecastAct}, State{})
+		now := noon
+		for life := range int64(4) {
+			fresh := leaking(0.1, 5*time.Hour)
+			fresh.Hard = false
+			p.Look(at(life+7, now, fresh)) // it gave memory back
+			w := p.Look(at(life+7, now+time.Hour, full))
+			if want := life < 2; (w.Reason == health.MemoryLimit) != want {
+				t.Fatalf("restart %d: %+v, latched %v", life+1, w, p.Latched())
+			}
+			if w.Reason == health.NoReason {
+				break
+			}
+			p = NewPlan(p.PlanRules, p.State()) // over a death of ours
+			p.Restarted(health.MemoryLimit, now+time.Hour, MadeOf(life+7, []GPU{full}))
+			now += 2 * time.Hour
+		}
+		if len(p.Latched()) != 1 {
+			t.Errorf("latched: %v", p.Latched())
+		}
+	})
+}

@@ -152,7 +152,7 @@ func TestEndToEndCrashGate(t *testing.T) {
 			o.Sidecar.UnixFront, o.Deaths, o.During, o.Streams = true, max(6, kills/5), 2, streams/2
 		}},
 		{"kill, tcp worker, with a GPU", shipped, false, func(o *GateOptions) {
-			o.Deaths, o.During, o.Sidecar.GPU = max(10, kills/5), 5, &GPU{Library: program(t, double), MiB: 20480, Pace: pace}
+			o.Deaths, o.During, o.Sidecar.GPU = max(10, kills/5), 5, &GPU{MiB: 20480, Pace: pace}
 		}},
 		{"panic", shipped, false, func(o *GateOptions) { o.Death, o.Deaths, o.During = Panic, max(10, kills/5), 5 }},
 		{"freeze", shipped, true, func(o *GateOptions) {
@@ -170,6 +170,9 @@ func TestEndToEndCrashGate(t *testing.T) {
 			test.change(&o)
 			o.Seed, o.Progress = seed(t), func(line string) { t.Log(line) }
 			o.Sidecar.Program, o.Sidecar.Unix = program(t, test.build), test.unix
+			if o.Sidecar.GPU != nil {
+				o.Sidecar.GPU.Library = program(t, double)
+			}
 			o.Sidecar.Sim = []string{"--start-delay", "700ms", "--tokens-per-second", fmt.Sprint(o.Rate)}
 			report, err := CrashGate(within(t, 2*time.Minute+time.Duration(o.Deaths)*5*time.Second), o)
 			if err != nil {

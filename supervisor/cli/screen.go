@@ -138,6 +138,8 @@ func headline(s admin.Status, sidecar string, now time.Time) (mood, string) {
 		return well, fmt.Sprintf("all is well, life %d serves%s", s.Life, caution(s))
 	case s.Phase == "draining":
 		return waiting, fmt.Sprintf("restarting; life %d has %s to end, %s", s.Life, count(int64(s.Gate.InFlight), "stream"), held)
+	case s.State == "releasing" && s.Worker.Progress != "":
+		return waiting, fmt.Sprintf("life %d has ended; %s, %s", s.Life, s.Worker.Progress, held)
 	case s.Phase == "stopping" || s.Phase == "reclaiming":
 		return waiting, fmt.Sprintf("life %d is being stopped, %s", s.Life, held)
 	case s.Phase == "starting" && s.Worker.Progress != "":

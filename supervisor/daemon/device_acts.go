@@ -195,8 +195,8 @@ func (p *planner) wish(s supervisor.Status) rules.Wish {
 		Now: v.time(), Wall: time.Now(), Life: int64(s.Life), Streams: streams, Busy: s.Restart.ID != 0, Frozen: !s.Frozen.Until.IsZero(),
 		Takes: time.Duration(float64(p.usual(s)) * v.pace),
 	}
-	if s.State == supervisor.Serving {
-		m.Age = time.Duration(float64(time.Since(s.ServingSince)) * v.pace)
+	if s.State == supervisor.Serving || s.State == supervisor.Draining { // memory that is full shortens a drain
+		m.Age = time.Duration(float64(v.clock()-s.Served) * v.pace)
 		for _, d := range g.Devices {
 			if d.Unread == "" && d.Trouble == gpu.NoTrouble && view.blind() == nil {
 				m.Devices = append(m.Devices, d)

@@ -17,6 +17,7 @@ import (
 	"autoglm-sidecar/gpu"
 	"autoglm-sidecar/gpu/reader"
 	"autoglm-sidecar/gpu/watch"
+	"autoglm-sidecar/health/probe/lastwords"
 	"autoglm-sidecar/supervisor/config"
 )
 
@@ -25,6 +26,9 @@ const readerName = "autoglm-sidecar-nvml"
 
 // systemPatience is how long the first life waits for the first word of the devices: a driver that was idle takes a while.
 const systemPatience = 5 * time.Second
+
+// versionPatience is how long it waits where the driver's version says whether there may be one at all.
+const versionPatience = 30 * time.Second
 
 // devices are the worker's GPUs: a reader of them, what is known of them by it, and where that outlives us. Where there is no reader
 // nothing is known, and the worker is run all the same.
@@ -194,7 +198,11 @@ func (v *devices) await(ctx context.Context) {
 	if v.source == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, systemPatience)
+	patience := systemPatience
+	if v.minimum != (gpu.Minimum{}) && v.TooOld == config.TooOldRefuse {
+		patience = versionPatience
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
@@ -274,6 +282,11 @@ func (v *devices) listed(line gpu.Line) (pids []int) {
 
 // takeSystem finds the worker's devices among those that there are.
 func (v *devices) takeSystem(s gpu.System) {
+	s.Detail, s.Driver = lastwords.Fit(s.Detail), lastwords.Fit(s.Driver)
+	for i := range s.Devices { // what drivers and exporters say is shown on terminals
+		d := &s.Devices[i]
+		d.UUID, d.Name, d.Parent, d.Bus, d.Error = lastwords.Fit(d.UUID), lastwords.Fit(d.Name), lastwords.Fit(d.Parent), lastwords.Fit(d.Bus), lastwords.Fit(d.Error)
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.known && s.Library != v.system.Library || !v.known {
@@ -299,6 +312,7 @@ func (v *devices) choose() {
 		visible, set := lookup(v.environment, "CUDA_VISIBLE_DEVICES")
 		order, _ := lookup(v.environment, "CUDA_DEVICE_ORDER")
 		picked, certain, v.refused = gpu.VisibleDevices(visible, set, order, v.system.Devices)
+		certain = certain && (set || len(picked) <= 1) // it needn't use all that it may see
 	}
 	if v.refused != nil && v.refused.Error() != before {
 		v.log.Error("which GPUs are the worker's?", "error", v.refused)

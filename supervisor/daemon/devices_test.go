@@ -211,6 +211,7 @@ func (r *rig) serves(life supervisor.Life) {
 	r.devices.members.of(r.house)
 	r.change(func() {
 		r.status.Life, r.status.State, r.status.Phase, r.status.ServingSince = life, supervisor.Serving, supervisor.PhaseServing, time.Now()
+		r.status.Served = r.devices.clock()
 	})
 	r.look(r.t.Context())
 }

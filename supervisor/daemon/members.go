@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/procfs"
 
+	"autoglm-sidecar/health/probe/lastwords"
 	"autoglm-sidecar/supervisor"
 )
 
@@ -172,5 +173,5 @@ func nameOf(pid int) string {
 	if err != nil {
 		return ""
 	}
-	return name
+	return lastwords.Fit(name) // whoever runs it chose it
 }

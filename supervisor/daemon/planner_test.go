@@ -513,6 +513,7 @@ func TestWhatCannotBeKeptIsSaidOnce(t *testing.T) {
 func TestDevicesAreShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
+		r.devices.environment = []string{"CUDA_VISIBLE_DEVICES=" + one + "," + two}
 		r.finds(card(one, 3), gpu.Device{UUID: two, Index: 1, Name: "H100", Total: whole})
 		g := deviceOf(r.view().Looks[0], r.view().Now)
 		if g.Index != 1 || g.UUID != two || g.Name != "H100" || g.TotalBytes != int64(whole) || g.WorkerBytes != -1 || g.OthersBytes != -1 || g.BaselineBytes != -1 ||

@@ -52,6 +52,7 @@ type pulse struct {
 	window  rules.Window
 	verdict health.Verdict
 	asked   wish
+	devices []string // that the judge hears of
 }
 
 // judged is what the pulse needs of the life.
@@ -250,7 +251,7 @@ func (p *pulse) judgeNow() health.Verdict {
 	defer p.mu.Unlock()
 	now := p.clock()
 	if p.gpus != nil {
-		p.judge.Ask(rules.AskedOfGPUs(gpus.Names()...)...)
+		p.askOf(gpus.Names())
 		for _, s := range gpus.Signals(life, since) {
 			p.judge.Hear(s, now)
 		}
@@ -261,6 +262,18 @@ func (p *pulse) judgeNow() health.Verdict {
 	}, p.Hung), now)
 	p.judge.Hear(p.window.Look(life, ends, now), now)
 	return p.judge.Verdict(now)
+}
+
+// askOf has the judge hear of these devices and of no other. mu is held.
+func (p *pulse) askOf(devices []string) {
+	if slices.Equal(devices, p.devices) && p.devices != nil {
+		return
+	}
+	for _, a := range rules.AskedOfGPUs(p.devices...) {
+		p.judge.Dismiss(a.About)
+	}
+	p.judge.Ask(rules.AskedOfGPUs(devices...)...)
+	p.devices = append([]string{}, devices...)
 }
 
 // heed says what is new about the verdict, and asks for the restart that it calls for.

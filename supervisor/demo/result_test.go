@@ -8,7 +8,7 @@ import (
 
 // good is a result that passes.
 func good() Result {
-	return Result{Streams: 960, Completed: 960, Held: 700, Lives: 5, Restarts: 4, SidecarKills: 2, Upgrades: 1, LongestHold: 7600, LongestGap: 41}
+	return Result{Streams: 960, Completed: 960, Held: 700, Lives: 5, Restarts: 4, SidecarKills: 2, Upgrades: 1, Leaks: 1, LongestHold: 7600, LongestGap: 41}
 }
 
 func TestOnlyAWholeDemonstrationPasses(t *testing.T) {
@@ -39,7 +39,7 @@ func TestTheLineForMachines(t *testing.T) {
 	if err := r.write(&out); err != nil {
 		t.Fatal(err)
 	}
-	want := "\nRESULT streams=960 completed=960 cut=0 held=700 refused=0 restarts=4 sidecar_kills=2 upgrades=1 longest_hold_ms=7600 longest_token_gap_ms=41\n"
+	want := "\nRESULT streams=960 completed=960 cut=0 held=700 refused=0 restarts=4 sidecar_kills=2 upgrades=1 leaks=1 longest_hold_ms=7600 longest_token_gap_ms=41\n"
 	if !strings.HasSuffix(out.String(), want) {
 		t.Errorf("want the output to end with %q, got\n%s", want, out.String())
 	}

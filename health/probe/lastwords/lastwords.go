@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"unicode"
 )
 
 const (
@@ -46,7 +47,7 @@ func (t *Tail) Line() string {
 // Fit is a line fit to be shown: short, and without what a terminal would obey.
 func Fit(line string) string {
 	shown := strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == '\uFFFD' {
+		if unicode.IsControl(r) || r == '\uFFFD' {
 			return -1
 		}
 		return r
