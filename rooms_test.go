@@ -26,7 +26,7 @@ var rooms = []struct {
 
 	// The only room where all others meet.
 	{"supervisor/daemon", `supervisor/admin supervisor/config supervisor/ledger supervisor/driver/child supervisor
-		health health/rules health/probe health/timetable gpu gpu/exporter gpu/reader gpu/watch sockets sockets/arena sockets/gate sockets/http1 sockets/keeper sockets/kernel sockets/relay`},
+		health health/rules health/probe health/probe/lastwords health/timetable gpu gpu/exporter gpu/reader gpu/watch sockets sockets/arena sockets/gate sockets/http1 sockets/keeper sockets/kernel sockets/relay`},
 
 	// They judge the program from outside, so they share nothing with it that could be wrong in both.
 	{"supervisor/demo", "supervisor/check"},
