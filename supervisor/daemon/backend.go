@@ -119,6 +119,7 @@ func named(would supervisor.Would) map[string]int64 {
 // Restart implements admin.Backend.
 func (b backend) Restart(ctx context.Context, r admin.RestartRequest) (admin.Restart, error) {
 	ahead := b.Status().Ahead
+	b.planner.accepted()
 	asked, err := b.life.Restart(ctx, supervisor.RestartOptions{Reason: health.Operator, By: r.By, Now: r.Now})
 	if err != nil {
 		return admin.Restart{}, refusal(err)

@@ -292,12 +292,9 @@ func (p *planner) noteLast(life int64) {
 // cleared is a person's word that the worker is to be started: what kept it from its devices is over, they say.
 func (p *planner) cleared() (lifted bool) {
 	v := p.devices
-	s := p.life.Status()
+	s := p.accepted()
 	v.mu.Lock()
 	v.watch.Clears(v.time())
-	if s.Unfree {
-		v.watch.Rebase() // who says so was told who has it
-	}
 	p.plan.Unlatch()
 	v.mu.Unlock()
 	v.remember(p, true)
@@ -310,6 +307,19 @@ func (p *planner) cleared() (lifted bool) {
 	why := v.bar()
 	p.sayBar(why)
 	return s.Barred != "" && why == ""
+}
+
+// accepted is a person's word that a worker is to be started: if it was halted for memory that isn't free, they were told who has it, and
+// what the devices use now is what they use without a worker.
+func (p *planner) accepted() supervisor.Status {
+	s := p.life.Status()
+	if s.Unfree {
+		p.devices.mu.Lock()
+		defer p.devices.mu.Unlock()
+		p.devices.watch.Rebase()
+		p.devices.stale = true
+	}
+	return s
 }
 
 // signs is what is known of the devices, with what the plan has learnt of them, and the time by which.
