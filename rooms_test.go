@@ -22,7 +22,7 @@ var rooms = []struct {
 }{
 	{"", "supervisor/cli"},
 
-	{"supervisor/cli", "supervisor/daemon supervisor/demo supervisor/sim supervisor/admin supervisor/config sockets/keeper"},
+	{"supervisor/cli", "gpu supervisor/daemon supervisor/demo supervisor/sim supervisor/admin supervisor/config sockets/keeper"},
 
 	// The only room where all others meet.
 	{"supervisor/daemon", `supervisor/admin supervisor/config supervisor/ledger supervisor/driver/child supervisor

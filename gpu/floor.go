@@ -5,10 +5,7 @@
 // leaks doesn't go. Of the floors an outlook is made (Outlook): how much of the allowance is left, and how long it will last.
 package gpu
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // Bytes are of memory on a device.
 type Bytes int64
@@ -18,18 +15,6 @@ const (
 	MiB Bytes = 1 << 20
 	GiB       = MiB << 10
 )
-
-// String gives them as people say them: "512 MiB", "22.4 GiB".
-func (b Bytes) String() string {
-	switch {
-	case b <= -MiB/2:
-		return "-" + (-b).String()
-	case b < 10*GiB:
-		return fmt.Sprintf("%d MiB", (b+MiB/2)/MiB)
-	default:
-		return fmt.Sprintf("%.1f GiB", float64(b)/float64(GiB))
-	}
-}
 
 // Floor is the lowest that was seen in one minute.
 type Floor struct {

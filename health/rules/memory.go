@@ -58,7 +58,7 @@ type Latch struct {
 
 // String says so to people.
 func (l Latch) String() string {
-	return fmt.Sprintf("%s were used before the restart, %s are after it", Size(l.Before), Size(l.After))
+	return fmt.Sprintf("%s were used before the restart, %s are after it", l.Before, l.After)
 }
 
 // perDevice are the codes that signals about each device have.
@@ -165,7 +165,7 @@ func (g GPUs) text(code health.Code, d GPU, now time.Duration) string {
 	case health.MemoryTight:
 		if d.Outlook.Stage == gpu.Tight {
 			return fmt.Sprintf("%s to grow into, and %s are needed; lower worker.memory_share "+
-				"(--gpu-memory-utilization of vLLM, --mem-fraction-static of SGLang)", Size(d.Outlook.Allowance), Size(gpu.LeastAllowance))
+				"(--gpu-memory-utilization of vLLM, --mem-fraction-static of SGLang)", d.Outlook.Allowance, gpu.LeastAllowance)
 		}
 	default: // it isn't about a device
 	}
@@ -222,13 +222,13 @@ func Full(d GPU) string {
 	if d.Use.OK {
 		used = d.Use.Used
 	}
-	return fmt.Sprintf("%s are used, and it may use %s", Size(used), Size(d.Outlook.Limit))
+	return fmt.Sprintf("%s are used, and it may use %s", used, d.Outlook.Limit)
 }
 
 // Filling is of memory that will be full, as in "full in 2 h 10 min at 31 MiB/min"; empty: nothing says so.
 func Filling(o gpu.Outlook) string {
 	share := fmt.Sprintf("%.0f %% of what it may grow by is used", 100*float64(o.Floor-o.Plateau)/float64(o.Allowance))
-	switch soon := fmt.Sprintf("full in %s at %s", Left(o.Full), Rate(o.Trend.Lower)); {
+	switch soon := fmt.Sprintf("full in %s at %s", gpu.Far(o.Full), gpu.Rate(o.Trend.Lower)); {
 	case o.Foreseen && o.Soft:
 		return soon + ", " + share
 	case o.Foreseen:
@@ -244,45 +244,5 @@ func rising(c gpu.Contexts, now time.Duration) string {
 	if !rising {
 		return ""
 	}
-	return fmt.Sprintf("%d contexts for %s, %d expected", count, Left(now-since), expected)
-}
-
-// Rate is a growth in bytes a minute, as people want to know it.
-func Rate(bytesPerMinute float64) string {
-	mib := bytesPerMinute / float64(gpu.MiB)
-	if mib < 9.95 {
-		return fmt.Sprintf("%.1f MiB/min", mib)
-	}
-	return fmt.Sprintf("%.0f MiB/min", mib)
-}
-
-// Size is so much memory, as people want to know it.
-func Size(b gpu.Bytes) string {
-	if b < 1024*gpu.MiB {
-		return fmt.Sprintf("%d MiB", b/gpu.MiB)
-	}
-	return fmt.Sprintf("%.1f GiB", float64(b)/float64(1024*gpu.MiB))
-}
-
-// Left is a time that is hours or days away, as in "2 h 10 min".
-func Left(d time.Duration) string {
-	const day = 24 * time.Hour
-	two := func(large, small time.Duration, first, second string) string {
-		d := d.Round(small)
-		if d%large < small {
-			return fmt.Sprintf("%d %s", d/large, first)
-		}
-		return fmt.Sprintf("%d %s %d %s", d/large, first, d%large/small, second)
-	}
-	switch {
-	case d < time.Minute:
-		return "less than a minute"
-	case d >= 100*day:
-		return "more than 100 d"
-	case d >= 48*time.Hour:
-		return two(day, time.Hour, "d", "h")
-	case d.Round(time.Minute) >= time.Hour:
-		return two(time.Hour, time.Minute, "h", "min")
-	}
-	return fmt.Sprintf("%d min", d.Round(time.Minute)/time.Minute)
+	return fmt.Sprintf("%d contexts for %s, %d expected", count, gpu.Far(now-since), expected)
 }

@@ -329,7 +329,7 @@ func (p *Plan) age(m Moment, took time.Duration) Wish {
 		return Wish{}
 	}
 	if how := p.quietly(m, &p.state.Age, took, p.Times.Open(m.Wall), agePatience); how != "" {
-		return Wish{health.Age, fmt.Sprintf("it has served for %s, and may for %s; %s", Left(m.Age), Left(most), how), false}
+		return Wish{health.Age, fmt.Sprintf("it has served for %s, and may for %s; %s", gpu.Far(m.Age), gpu.Far(most), how), false}
 	}
 	return Wish{}
 }

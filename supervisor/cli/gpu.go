@@ -8,10 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"autoglm-sidecar/gpu"
 	"autoglm-sidecar/supervisor/admin"
 )
 
-// What status shows of GPUs. Sizes, growths and times far ahead are written as in the warnings about them (health/rules).
+// What status shows of GPUs.
 
 const (
 	mib = 1 << 20
@@ -83,7 +84,7 @@ func memoryWords(g *admin.GPU) string {
 func trendWords(g *admin.GPU) string {
 	switch {
 	case g.FullInSeconds > 0 && g.BoundBytesPerMinute != nil:
-		words := fmt.Sprintf("%s: full in %s", rate(*g.BoundBytesPerMinute), left(time.Duration(g.FullInSeconds)*time.Second))
+		words := fmt.Sprintf("%s: full in %s", rate(*g.BoundBytesPerMinute), gpu.Far(time.Duration(g.FullInSeconds)*time.Second))
 		if !g.Foreseen {
 			words += " if that goes on"
 		}
@@ -243,13 +244,13 @@ func plannedWords(s *admin.Status, now time.Time) []string {
 	p := s.Planned
 	var words []string
 	if p.MaxAgeSeconds > 0 {
-		words = append(words, "this life is replaced when it is "+left(time.Duration(p.MaxAgeSeconds)*time.Second)+" old")
+		words = append(words, "this life is replaced when it is "+gpu.Far(time.Duration(p.MaxAgeSeconds)*time.Second)+" old")
 	}
 	switch {
 	case p.WindowOpen && !p.NextWindow.IsZero():
 		words = append(words, "the window is open")
 	case !p.NextWindow.IsZero():
-		words = append(words, fmt.Sprintf("the next window opens in %s (%s)", left(p.NextWindow.Sub(now)), clock(p.NextWindow, now)))
+		words = append(words, fmt.Sprintf("the next window opens in %s (%s)", gpu.Far(p.NextWindow.Sub(now)), clock(p.NextWindow, now)))
 	}
 	var lines []string
 	if len(words) > 0 {
@@ -270,34 +271,11 @@ func bareGiB(bytes int64) string { return fmt.Sprintf("%.1f", float64(bytes)/gib
 
 func inGiB(bytes int64) string { return bareGiB(bytes) + " GiB" }
 
-// rate is a growth, as in "+31 MiB/min".
+// rate is a growth with its sign, as in "+31 MiB/min".
 func rate(bytesPerMinute float64) string {
-	r := bytesPerMinute / mib
-	if r < 9.95 && r > -9.95 {
-		return fmt.Sprintf("%+.1f MiB/min", r)
+	words := gpu.Rate(bytesPerMinute)
+	if !strings.HasPrefix(words, "-") {
+		words = "+" + words
 	}
-	return fmt.Sprintf("%+.0f MiB/min", r)
-}
-
-// left is a time that is hours or days away, as in "2 h 10 min".
-func left(d time.Duration) string {
-	const day = 24 * time.Hour
-	two := func(large, small time.Duration, first, second string) string {
-		d := d.Round(small)
-		if d%large < small {
-			return fmt.Sprintf("%d %s", d/large, first)
-		}
-		return fmt.Sprintf("%d %s %d %s", d/large, first, d%large/small, second)
-	}
-	switch {
-	case d < time.Minute:
-		return "less than a minute"
-	case d >= 100*day:
-		return "more than 100 d"
-	case d >= 48*time.Hour:
-		return two(day, time.Hour, "d", "h")
-	case d.Round(time.Minute) >= time.Hour:
-		return two(time.Hour, time.Minute, "h", "min")
-	}
-	return fmt.Sprintf("%d min", d.Round(time.Minute)/time.Minute)
+	return words
 }

@@ -345,21 +345,7 @@ func TestNamesOfGPUsInStatusJSON(t *testing.T) {
 	}
 }
 
-func TestTimesFarAhead(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		30 * time.Second:                "less than a minute",
-		time.Minute:                     "1 min",
-		59*time.Minute + 40*time.Second: "1 h",
-		130 * time.Minute:               "2 h 10 min",
-		47 * time.Hour:                  "47 h",
-		51 * time.Hour:                  "2 d 3 h",
-		7 * 24 * time.Hour:              "7 d",
-		101 * 24 * time.Hour:            "more than 100 d",
-	} {
-		if got := left(d); got != want {
-			t.Errorf("%v is written %q, want %q", d, got, want)
-		}
-	}
+func TestAGrowthHasItsSign(t *testing.T) {
 	for r, want := range map[float64]string{31 * mib: "+31 MiB/min", 2.54 * mib: "+2.5 MiB/min", -12 * mib: "-12 MiB/min"} {
 		if got := rate(r); got != want {
 			t.Errorf("%v is written %q, want %q", r, got, want)
