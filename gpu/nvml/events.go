@@ -15,7 +15,7 @@ import (
 const (
 	// waitFor is how long one call waits for an event. It bounds how long we wait for the waiting to end, too: to close NVML
 	// under a call of it is not safe.
-	waitFor = 500 * time.Millisecond
+	waitFor = 5 * time.Second
 	// After a failure of the waiting, or where no GPU could be registered, we listen again, ever more slowly: a lost GPU makes each
 	// waiting fail at once.
 	firstPause, longestPause = time.Second, time.Minute

@@ -47,3 +47,16 @@ func (d *daemon) watchClock(ctx context.Context, read func() clocks) {
 		before = now
 	}
 }
+
+// afterSecond is when behind a full second what is done each second is done: the reader of GPUs looks on the second, and what it says
+// has come by then. Who wakes up once a second costs half of who wakes up twice.
+const afterSecond = 3 * time.Millisecond
+
+// atSecond begins what is done each second.
+func atSecond(ctx context.Context, run func(context.Context)) {
+	select {
+	case <-time.After(time.Until(time.Now().Truncate(time.Second).Add(time.Second + afterSecond))):
+		run(ctx)
+	case <-ctx.Done():
+	}
+}

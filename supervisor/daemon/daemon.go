@@ -255,8 +255,8 @@ func (d *daemon) serve(ctx context.Context) error {
 	if len(d.Command) > 0 && d.life.Status().Life == 0 {
 		d.devices.await(lives) // the first life starts onto what is known. Streams of one that is there already don't wait for that
 	}
-	watchers.Go(func() { d.planner.run(eyes) })
-	watchers.Go(func() { d.pulse.run(eyes) })
+	watchers.Go(func() { atSecond(eyes, d.planner.run) })
+	watchers.Go(func() { atSecond(eyes, d.pulse.run) })
 
 	lived := make(chan error, 1)
 	go func() { lived <- d.life.Run(lives) }()

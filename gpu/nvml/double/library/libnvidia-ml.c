@@ -30,14 +30,16 @@
  * -DOLD_DRIVER leaves out what drivers of about 2020 lack.
  */
 #define NVML_NO_UNVERSIONED_FUNC_DEFS
+#include <poll.h>
 #include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/inotify.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "nvml.h"
 
@@ -187,13 +189,31 @@ static int statement(const char *line, struct state *s) {
 	return strcmp(line, "end\n") == 0;
 }
 
-/* changed says whether the file is another than at the last call of it. It is written anew and renamed, so its inode tells. */
-static int changed(ino_t *last) {
-	const char *path = getenv("AUTOGLM_SIDECAR_DOUBLE");
-	struct stat s;
-	ino_t before = *last;
-	*last = path && stat(path, &s) == 0 ? s.st_ino : 0;
-	return *last != before;
+/* watcher tells, by poll, that the file may have been written anew: it is renamed into its directory. -1: nobody can tell. */
+static int watcher(void) {
+	const char *path = getenv("AUTOGLM_SIDECAR_DOUBLE"), *end = path ? strrchr(path, '/') : NULL;
+	char dir[4096] = ".";
+	int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (end && (size_t)(end - path) < sizeof dir)
+		snprintf(dir, sizeof dir, "%.*s/", (int)(end - path), path);
+	if (fd >= 0 && inotify_add_watch(fd, dir, IN_MOVED_TO | IN_CLOSE_WRITE) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* await waits until the file may be another, ms at most. */
+static void await(int fd, long long ms) {
+	struct pollfd p = {fd, POLLIN, 0};
+	char drop[4096];
+	if (fd < 0) {
+		pause_ms(ms < 50 ? (int)ms : 50);
+		return;
+	}
+	poll(&p, 1, (int)ms);
+	while (read(fd, drop, sizeof drop) > 0) {
+	}
 }
 
 /* look reads the file. mu is held. */
@@ -491,36 +511,40 @@ nvmlReturn_t nvmlDeviceRegisterEvents(nvmlDevice_t d, unsigned long long types, 
 	return leave(NVML_SUCCESS);
 }
 
-nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, nvmlEventData_t *data, unsigned timeout) {
-	struct listeners *l = (struct listeners *)set.handle;
-	ino_t file = 0;
-	for (unsigned waited = 0;; waited += 50) {
-		if (waited > 0 && waited < timeout && !changed(&file)) {
-			pause_ms(50);
-			continue;
-		}
-		nvmlReturn_t r = enter();
-		for (int g = 0; r == NVML_SUCCESS && g < l->gpus; g++) {
-			const struct node *n = named(l->uuid[g]);
-			if (!n)
-				return leave(NVML_ERROR_GPU_IS_LOST);
-			if (n->error || n->wait)
-				return leave(n->error ? n->error : n->wait);
-			for (int i = 0; i < n->xids; i++)
-				if (n->xid[i].seq > l->since[g]) {
-					l->since[g] = n->xid[i].seq;
-					memset(data, 0, sizeof *data);
-					data->eventType = nvmlEventTypeXidCriticalError;
-					data->eventData = (unsigned long long)n->xid[i].code;
-					data->gpuInstanceId = (unsigned)n->xid[i].gi;
-					data->computeInstanceId = (unsigned)n->xid[i].ci;
-					return leave(handle(n, &data->device));
-				}
-		}
-		if (leave(r) != NVML_SUCCESS || waited >= timeout)
-			return r == NVML_SUCCESS ? NVML_ERROR_TIMEOUT : r;
-		pause_ms(50);
+/* heard looks once for an event. NVML_ERROR_TIMEOUT: there is none. */
+static nvmlReturn_t heard(struct listeners *l, nvmlEventData_t *data) {
+	nvmlReturn_t r = enter();
+	for (int g = 0; r == NVML_SUCCESS && g < l->gpus; g++) {
+		const struct node *n = named(l->uuid[g]);
+		if (!n)
+			return leave(NVML_ERROR_GPU_IS_LOST);
+		if (n->error || n->wait)
+			return leave(n->error ? n->error : n->wait);
+		for (int i = 0; i < n->xids; i++)
+			if (n->xid[i].seq > l->since[g]) {
+				l->since[g] = n->xid[i].seq;
+				memset(data, 0, sizeof *data);
+				data->eventType = nvmlEventTypeXidCriticalError;
+				data->eventData = (unsigned long long)n->xid[i].code;
+				data->gpuInstanceId = (unsigned)n->xid[i].gi;
+				data->computeInstanceId = (unsigned)n->xid[i].ci;
+				return leave(handle(n, &data->device));
+			}
 	}
+	return leave(r == NVML_SUCCESS ? NVML_ERROR_TIMEOUT : r);
+}
+
+nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, nvmlEventData_t *data, unsigned timeout) {
+	long long until = now_ms() + timeout, left;
+	int fd = watcher();
+	nvmlReturn_t r = heard((struct listeners *)set.handle, data);
+	while (r == NVML_ERROR_TIMEOUT && (left = until - now_ms()) > 0) {
+		await(fd, left);
+		r = heard((struct listeners *)set.handle, data);
+	}
+	if (fd >= 0)
+		close(fd);
+	return r;
 }
 
 #ifndef OLD_DRIVER
