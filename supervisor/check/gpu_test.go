@@ -120,7 +120,13 @@ func TestEndToEndEngineOutlivesItsParent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(2 * time.Second) // the driver lists its processes meanwhile
+	err = poll(ctx, 100*time.Millisecond, func() (bool, error) { // until the driver has listed who has its memory
+		gpus := side.gpus(ctx, t)
+		return len(gpus) == 1 && gpus[0].WorkerBytes >= 16<<30, nil
+	})
+	if err != nil {
+		t.Fatalf("its memory isn't seen: %v", err)
+	}
 	if err := Kill.Strike(before.Worker.PID); err != nil {
 		t.Fatal(err)
 	}
